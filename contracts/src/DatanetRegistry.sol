@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
+
+/// @title Datanets, their contributions and their versions
+/// @notice A contribution is committed under its contributor's signature before anybody sees its records, so that the
+/// time of the commit decides who was first. Versions are Merkle roots; versions and contributions count from 1.
+contract DatanetRegistry is IDatanetRegistry, EIP712 {
+    bytes32 private constant DATANET_TAG = keccak256("openledger/datanet/1");
+    bytes32 private constant CONTRIBUTION_TAG = keccak256("openledger/contribution/1");
+    bytes32 private constant CONTRIBUTION_TYPE =
+        keccak256("Contribution(bytes32 datanetId,address contributor,bytes32 commitment,uint32 recordCount)");
+
+    bytes32[] private _datanetIds;
+    mapping(bytes32 datanetId => Datanet) private _datanets;
+    mapping(bytes32 datanetId => mapping(uint32 version => Version)) private _versions;
+    mapping(bytes32 datanetId => uint256[]) private _contributionIds;
+    mapping(uint256 contributionId => Contribution) private _contributions;
+    mapping(address contributor => mapping(bytes32 commitment => bool)) private _known;
+    uint256 public contributionTotal;
+
+    constructor() EIP712("OpenLedger", "1") {}
+
+    modifier onlyCurator(bytes32 datanetId) {
+        address curator = _existing(datanetId).curator;
+        require(msg.sender == curator, DatanetRegistryNotCurator(msg.sender, curator));
+        _;
+    }
+
+    /// @notice Creates a datanet with the caller as curator.
+    /// @param licence Digest of the licence's text; `policyHash` of the rules of acceptance.
+    function createDatanet(bytes32 licence, bytes32 policyHash, string calldata name)
+        external
+        returns (bytes32 datanetId)
+    {
+        datanetId = keccak256(
+            abi.encode(DATANET_TAG, block.chainid, address(this), msg.sender, _datanetIds.length)
+        );
+        _datanetIds.push(datanetId);
+        _datanets[datanetId] = Datanet(msg.sender, uint64(block.timestamp), 0, licence, policyHash, name);
+        emit DatanetCreated(datanetId, msg.sender, licence, policyHash, name);
+    }
+
+    /// @notice Records a commitment to hidden records; anybody may relay what the contributor signed.
+    function commit(
+        bytes32 datanetId,
+        address contributor,
+        bytes32 commitment,
+        uint32 recordCount,
+        bytes calldata signature
+    ) external returns (uint256 contributionId) {
+        _existing(datanetId);
+        require(recordCount > 0, DatanetRegistryCountZero());
+        require(!_known[contributor][commitment], DatanetRegistryCommitmentKnown(contributor, commitment));
+        bytes32 digest = contributionDigest(datanetId, contributor, commitment, recordCount);
+        (address signer,,) = ECDSA.tryRecoverCalldata(digest, signature);
+        require(
+            signer == contributor && signer != address(0), DatanetRegistrySignerMismatch(contributor, signer)
+        );
+        _known[contributor][commitment] = true;
+        contributionId = ++contributionTotal;
+        Contribution storage entry = _contributions[contributionId];
+        entry.datanetId = datanetId;
+        entry.contributor = contributor;
+        entry.committedAt = uint64(block.timestamp);
+        entry.state = ContributionState.Committed;
+        entry.relayer = msg.sender;
+        entry.recordCount = recordCount;
+        entry.commitment = commitment;
+        _contributionIds[datanetId].push(contributionId);
+        emit ContributionCommitted(contributionId, datanetId, contributor, commitment, recordCount);
+    }
+
+    /// @notice Shows what was committed. The manifest is not bound by the commitment, therefore only the contributor or
+    /// its relayer may name it, and the contributor may correct it until the curator has decided.
+    function reveal(uint256 contributionId, bytes32 recordsRoot, bytes32 salt, bytes32 manifest) external {
+        Contribution storage entry = _entry(contributionId);
+        address contributor = entry.contributor;
+        require(
+            entry.state == ContributionState.Committed
+                || (entry.state == ContributionState.Revealed && msg.sender == contributor),
+            DatanetRegistryWrongState(contributionId, entry.state)
+        );
+        require(
+            msg.sender == contributor || msg.sender == entry.relayer,
+            DatanetRegistryNotContributor(msg.sender, contributor)
+        );
+        bytes32 computed = commitmentOf(entry.datanetId, contributor, recordsRoot, entry.recordCount, salt);
+        require(computed == entry.commitment, DatanetRegistryCommitmentMismatch(entry.commitment, computed));
+        entry.state = ContributionState.Revealed;
+        entry.recordsRoot = recordsRoot;
+        entry.salt = salt;
+        entry.manifest = manifest;
+        emit ContributionRevealed(contributionId, entry.datanetId, contributor, recordsRoot, manifest);
+    }
+
+    /// @notice The curator takes a revealed contribution into the datanet.
+    function accept(uint256 contributionId) external onlyCurator(_entry(contributionId).datanetId) {
+        Contribution storage entry = _decidable(contributionId);
+        entry.state = ContributionState.Accepted;
+        emit ContributionAccepted(contributionId, entry.datanetId, entry.contributor);
+    }
+
+    /// @notice The curator refuses a revealed contribution and names the digest of its published evidence.
+    function refuse(uint256 contributionId, bytes32 evidence, bytes32 earlierRecordHash)
+        external
+        onlyCurator(_entry(contributionId).datanetId)
+    {
+        Contribution storage entry = _decidable(contributionId);
+        entry.state = ContributionState.Refused;
+        entry.evidence = evidence;
+        entry.earlierRecordHash = earlierRecordHash;
+        emit ContributionRefused(contributionId, entry.datanetId, entry.contributor, evidence, earlierRecordHash);
+    }
+
+    /// @notice Takes an accepted contribution out of every later version: its contributor may, and its curator. Versions that
+    /// hold it stay what they are, for what was trained on them; it cannot be taken back, only contributed anew.
+    /// @param reason Digest of a published reason, or 0.
+    function revoke(uint256 contributionId, bytes32 reason) external {
+        Contribution storage entry = _entry(contributionId);
+        address curator = _datanets[entry.datanetId].curator;
+        require(
+            msg.sender == entry.contributor || msg.sender == curator,
+            DatanetRegistryNotConcerned(msg.sender, entry.contributor, curator)
+        );
+        require(
+            entry.state == ContributionState.Accepted, DatanetRegistryWrongState(contributionId, entry.state)
+        );
+        require(entry.revokedAt == 0, DatanetRegistryAlreadyRevoked(contributionId));
+        entry.revokedAt = uint64(block.timestamp);
+        emit ContributionRevoked(contributionId, entry.datanetId, msg.sender, reason);
+    }
+
+    /// @notice The curator publishes the next version: the root over its record leaves.
+    function publishVersion(bytes32 datanetId, bytes32 root, uint32 recordCount, bytes32 manifest)
+        external
+        onlyCurator(datanetId)
+        returns (uint32 version)
+    {
+        require(recordCount > 0, DatanetRegistryCountZero());
+        version = ++_datanets[datanetId].versionCount;
+        _versions[datanetId][version] = Version(root, manifest, recordCount, uint64(block.timestamp));
+        emit VersionPublished(datanetId, version, root, recordCount, manifest);
+    }
+
+    // ---------------------------------------------------------------- views
+
+    function datanetCount() external view returns (uint256) {
+        return _datanetIds.length;
+    }
+
+    function datanetIds(uint256 from, uint256 count) external view returns (bytes32[] memory page) {
+        uint256 size = _pageSize(_datanetIds.length, from, count);
+        page = new bytes32[](size);
+        for (uint256 i = 0; i < size; i++) page[i] = _datanetIds[from + i];
+    }
+
+    function getDatanet(bytes32 datanetId) external view returns (Datanet memory) {
+        return _existing(datanetId);
+    }
+
+    function contributionCount(bytes32 datanetId) external view returns (uint256) {
+        return _contributionIds[datanetId].length;
+    }
+
+    function contributionIds(bytes32 datanetId, uint256 from, uint256 count)
+        public
+        view
+        returns (uint256[] memory page)
+    {
+        uint256[] storage ids = _contributionIds[datanetId];
+        uint256 size = _pageSize(ids.length, from, count);
+        page = new uint256[](size);
+        for (uint256 i = 0; i < size; i++) page[i] = ids[from + i];
+    }
+
+    function getContribution(uint256 contributionId) external view returns (Contribution memory) {
+        return _entry(contributionId);
+    }
+
+    /// @notice At most `count` contributions of a datanet in the order of their commits, from position `from`.
+    function getContributions(bytes32 datanetId, uint256 from, uint256 count)
+        external
+        view
+        returns (uint256[] memory ids, Contribution[] memory page)
+    {
+        ids = contributionIds(datanetId, from, count);
+        page = new Contribution[](ids.length);
+        for (uint256 i = 0; i < ids.length; i++) page[i] = _contributions[ids[i]];
+    }
+
+    function getVersion(bytes32 datanetId, uint32 version) external view returns (Version memory found) {
+        found = _versions[datanetId][version];
+        require(found.publishedAt > 0, DatanetRegistryUnknownVersion(datanetId, version));
+    }
+
+    /// @notice The commitment of docs/protocol.md section 2.
+    function commitmentOf(
+        bytes32 datanetId,
+        address contributor,
+        bytes32 recordsRoot,
+        uint32 recordCount,
+        bytes32 salt
+    ) public pure returns (bytes32) {
+        return keccak256(abi.encode(CONTRIBUTION_TAG, datanetId, contributor, recordsRoot, recordCount, salt));
+    }
+
+    /// @notice The EIP-712 digest that the contributor signs.
+    function contributionDigest(bytes32 datanetId, address contributor, bytes32 commitment, uint32 recordCount)
+        public
+        view
+        returns (bytes32)
+    {
+        return _hashTypedDataV4(
+            keccak256(abi.encode(CONTRIBUTION_TYPE, datanetId, contributor, commitment, recordCount))
+        );
+    }
+
+    // ---------------------------------------------------------------- inside
+
+    function _existing(bytes32 datanetId) private view returns (Datanet storage datanet) {
+        datanet = _datanets[datanetId];
+        require(datanet.curator != address(0), DatanetRegistryUnknownDatanet(datanetId));
+    }
+
+    function _entry(uint256 contributionId) private view returns (Contribution storage entry) {
+        entry = _contributions[contributionId];
+        require(
+            entry.state != ContributionState.None, DatanetRegistryUnknownContribution(contributionId)
+        );
+    }
+
+    function _decidable(uint256 contributionId) private view returns (Contribution storage entry) {
+        entry = _contributions[contributionId];
+        require(
+            entry.state == ContributionState.Revealed, DatanetRegistryWrongState(contributionId, entry.state)
+        );
+    }
+
+    function _pageSize(uint256 length, uint256 from, uint256 count) private pure returns (uint256) {
+        if (from >= length) return 0;
+        return count < length - from ? count : length - from;
+    }
+}

@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
+import {Credits} from "./Credits.sol";
+import {IParameters} from "./interfaces/IParameters.sol";
+import {IStaking} from "./interfaces/IStaking.sol";
+import {Locks} from "./libraries/Locks.sol";
+import {Sortition} from "./libraries/Sortition.sol";
+
+/// @title Stake: free, locked under a lock id, or thawing
+/// @notice A lock is one task's or one provider's serving bond and is never counted twice. Only free stake thaws. Slashed
+/// stake is divided by Parameters: credits for challenger and requester, the rest stays here for good and is counted
+/// as burned. An owner may name a worker key: it works and answers with the owner's stake, and can never take it out. Buckets: free + locked + thawing + credits + burned = everything that was ever paid in and not paid out.
+contract Staking is IStaking, Credits, EIP712 {
+    using Checkpoints for Checkpoints.Trace208;
+
+    uint8 public constant PROVIDER = 1;
+    uint8 public constant VERIFIER = 2;
+    uint256 private constant ONE = 1_000_000;
+    bytes32 private constant WORKER_TYPE =
+        keccak256("WorkerKey(address owner,address worker,uint256 nonce,uint64 deadline)");
+
+    IParameters public immutable parameters;
+    address public immutable taskEscrow;
+    address public immutable referee;
+
+    struct Holding {
+        uint128 freeWei;
+        uint128 lockedWei;
+        uint128 thawingWei;
+        uint64 thawReadyAt;
+        uint64 servingExitAt;
+        uint8 roles;
+        // Place in the list of stakers, from 1; 0 when not listed.
+        uint32 position;
+    }
+
+    mapping(address account => Holding) private _holdings;
+    mapping(bytes32 lockId => Lock) private _locks;
+    // Stake and roles over time, packed as stake << 8 | roles, by block.
+    mapping(address account => Checkpoints.Trace208) private _history;
+    address[] private _stakers;
+    // Whose stake a worker key works with; kept for ever, so that a retired key never works for anybody again.
+    mapping(address worker => address owner) private _owners;
+    // The worker key in force; 0 while the owner works itself.
+    mapping(address owner => address worker) private _workers;
+    /// @notice Worker keys that an owner has named so far.
+    mapping(address owner => uint256 nonce) public workerNonce;
+
+    uint256 public freeTotalWei;
+    uint256 public lockedTotalWei;
+    uint256 public thawingTotalWei;
+    /// @notice Stake that was destroyed; no function pays it out.
+    uint256 public burnedWei;
+
+    modifier onlyTaskEscrow() {
+        require(msg.sender == taskEscrow, StakingUnauthorised(msg.sender));
+        _;
+    }
+
+    constructor(IParameters parameters_, address taskEscrow_, address referee_) EIP712("OpenLedger", "1") {
+        parameters = parameters_;
+        taskEscrow = taskEscrow_;
+        referee = referee_;
+    }
+
+    // ---------------------------------------------------------------- owner of the stake
+
+    /// @notice Adds the value sent to the caller's free stake; a worker key adds to its owner's.
+    function deposit() external payable {
+        require(msg.value > 0, StakingAmountZero());
+        address owner = ownerOf(msg.sender);
+        _holdings[owner].freeWei += uint128(msg.value);
+        freeTotalWei += msg.value;
+        emit Deposited(owner, msg.value);
+        require(_changed(owner), StakingListFull(_stakers.length));
+    }
+
+    /// @notice Names the key that works with an owner's stake from now on, in place of the one before. Both sign, so that the
+    /// owner's key can stay offline and nobody binds a key that is not his; anybody may send it.
+    function setWorker(
+        address owner,
+        address worker,
+        uint64 deadline,
+        bytes calldata ownerSignature,
+        bytes calldata workerSignature
+    ) external {
+        require(block.timestamp <= deadline, StakingKeyExpired(deadline));
+        bytes32 digest = workerDigest(owner, worker, workerNonce[owner]++, deadline);
+        _signed(owner, digest, ownerSignature);
+        _signed(worker, digest, workerSignature);
+        Holding storage own = _holdings[worker];
+        // A key is named once, is nobody's owner, and has no stake that would be out of reach.
+        require(
+            worker != owner && _owners[worker] == address(0) && _owners[owner] == address(0)
+                && workerNonce[worker] == 0 && own.freeWei == 0 && own.lockedWei == 0 && own.thawingWei == 0,
+            StakingKeyTaken(owner, worker)
+        );
+        emit WorkerChanged(owner, _workers[owner], worker);
+        _owners[worker] = owner;
+        _workers[owner] = worker;
+    }
+
+    /// @notice Starts to thaw free stake; a second request restarts the clock for all that is thawing.
+    function requestThaw(uint256 amountWei) external {
+        Holding storage holding = _holdings[msg.sender];
+        require(amountWei > 0, StakingAmountZero());
+        require(amountWei <= holding.freeWei, StakingFreeShort(msg.sender, amountWei, holding.freeWei));
+        uint64 readyAt = uint64(block.timestamp + parameters.timing().thawSeconds);
+        holding.freeWei -= uint128(amountWei);
+        holding.thawingWei += uint128(amountWei);
+        holding.thawReadyAt = readyAt;
+        freeTotalWei -= amountWei;
+        thawingTotalWei += amountWei;
+        emit ThawRequested(msg.sender, amountWei, readyAt);
+        _changed(msg.sender);
+    }
+
+    /// @notice Pays the caller all stake that has thawed.
+    function withdraw() external returns (uint256 amountWei) {
+        Holding storage holding = _holdings[msg.sender];
+        amountWei = holding.thawingWei;
+        require(amountWei > 0, StakingNothingThawing(msg.sender));
+        require(block.timestamp >= holding.thawReadyAt, StakingStillThawing(msg.sender, holding.thawReadyAt));
+        holding.thawingWei = 0;
+        holding.thawReadyAt = 0;
+        thawingTotalWei -= amountWei;
+        emit Withdrawn(msg.sender, amountWei);
+        _send(msg.sender, amountWei);
+    }
+
+    /// @notice Sets what the caller offers: bit 1 provider, bit 2 verifier.
+    function setRoles(uint8 roles) external {
+        require(roles <= (PROVIDER | VERIFIER), StakingRolesUnknown(roles));
+        address owner = _acting(msg.sender);
+        _holdings[owner].roles = roles;
+        emit RolesChanged(owner, roles);
+        _changed(owner);
+    }
+
+    /// @notice Locks the serving bond, which answers for every receipt that the caller signs.
+    function registerServing() external {
+        address owner = _acting(msg.sender);
+        require(_holdings[owner].roles & PROVIDER != 0, StakingRoleMissing(msg.sender, PROVIDER));
+        uint256 amountWei = parameters.bonds().servingLockWei;
+        _holdings[msg.sender].servingExitAt = 0;
+        _lock(owner, servingLockId(msg.sender), amountWei);
+        emit ServingRegistered(msg.sender, amountWei);
+    }
+
+    /// @notice Announces the end of serving; the bond stays slashable until it has thawed.
+    function requestServingExit() external {
+        _requestServingExit(msg.sender);
+    }
+
+    /// @notice The same for a worker key that the caller owns, or once owned.
+    function requestServingExitOf(address worker) external {
+        require(ownerOf(worker) == msg.sender, StakingUnauthorised(msg.sender));
+        _requestServingExit(worker);
+    }
+
+    /// @notice Returns a key's serving bond to its owner's free stake once it has thawed; anybody may send it for the key.
+    function releaseServingOf(address account) public {
+        Holding storage holding = _holdings[account];
+        uint256 exitAt = holding.servingExitAt;
+        require(exitAt > 0, StakingServingExitNotRequested(account));
+        require(block.timestamp >= exitAt, StakingServingExitPending(account, exitAt));
+        holding.servingExitAt = 0;
+        _unlock(servingLockId(account));
+    }
+
+    /// @notice Returns the caller's serving bond to free stake once it has thawed.
+    function releaseServing() external {
+        releaseServingOf(msg.sender);
+    }
+
+    // ---------------------------------------------------------------- task escrow and referee
+
+    /// @notice Locks free stake that `account` works with under an unused id.
+    function lock(address account, bytes32 lockId, uint256 amountWei) external onlyTaskEscrow {
+        _lock(_acting(account), lockId, amountWei);
+    }
+
+    /// @notice Returns what is left under an id to its owner's free stake; nothing left is not an error.
+    function unlock(bytes32 lockId) external onlyTaskEscrow returns (uint256) {
+        return _unlock(lockId);
+    }
+
+    /// @notice Takes part of a lock: half to the beneficiary's credits, half (and an odd wei) burned.
+    function forfeit(bytes32 lockId, uint256 amountWei, address beneficiary) external onlyTaskEscrow {
+        Lock storage held = _locks[lockId];
+        require(amountWei <= held.amountWei, StakingLockShort(lockId, amountWei, held.amountWei));
+        address owner = held.owner;
+        _take(owner, held, amountWei);
+        uint256 halfWei = amountWei / 2;
+        burnedWei += amountWei - halfWei;
+        _credit(beneficiary, halfWei);
+        emit Forfeited(lockId, owner, beneficiary, amountWei, amountWei - halfWei);
+        _changed(owner);
+    }
+
+    /// @notice Takes a whole lock and divides it; a lock that is gone gives 0.
+    /// @dev The jury's part is burned, because no jury sits yet; so is the remainder of the divisions.
+    function slash(bytes32 lockId, address challenger, address requester) external returns (uint256 amountWei) {
+        require(msg.sender == referee || msg.sender == taskEscrow, StakingUnauthorised(msg.sender));
+        Lock storage held = _locks[lockId];
+        amountWei = held.amountWei;
+        if (amountWei == 0) return 0;
+        address owner = held.owner;
+        _take(owner, held, amountWei);
+        IParameters.Slashing memory split = parameters.slashing();
+        uint256 challengerWei = amountWei * split.challengerPpm / ONE;
+        uint256 requesterWei = amountWei * split.requesterPpm / ONE;
+        uint256 restWei = amountWei - challengerWei - requesterWei;
+        burnedWei += restWei;
+        _credit(challenger, challengerWei);
+        _credit(requester, requesterWei);
+        emit Slashed(lockId, owner, challenger, requester, amountWei, challengerWei, requesterWei, restWei);
+        _changed(owner);
+    }
+
+    // ---------------------------------------------------------------- views
+
+    function servingLockId(address account) public pure returns (bytes32) {
+        return Locks.serving(account);
+    }
+
+    function getLock(bytes32 lockId) external view returns (Lock memory) {
+        return _locks[lockId];
+    }
+
+    /// @notice Whose stake an account works with: its owner's for a worker key, present or retired, else its own.
+    function ownerOf(address account) public view returns (address owner) {
+        owner = _owners[account];
+        if (owner == address(0)) owner = account;
+    }
+
+    /// @notice The account that acts with an owner's stake: its worker key, or itself.
+    function workerOf(address owner) public view returns (address worker) {
+        worker = _workers[owner];
+        if (worker == address(0)) worker = owner;
+    }
+
+    /// @notice The EIP-712 digest that owner and worker sign.
+    function workerDigest(address owner, address worker, uint256 nonce, uint64 deadline)
+        public
+        view
+        returns (bytes32)
+    {
+        return _hashTypedDataV4(keccak256(abi.encode(WORKER_TYPE, owner, worker, nonce, deadline)));
+    }
+
+    /// @notice The stake that an account works with, and the serving bond of the key that signs; none for a retired key.
+    function getAccount(address account) public view returns (Account memory state) {
+        address owner = ownerOf(account);
+        address worker = workerOf(owner);
+        if (account != owner && account != worker) {
+            state.servingLockWei = _locks[servingLockId(account)].amountWei;
+            state.servingExitAt = _holdings[account].servingExitAt;
+            return state;
+        }
+        Holding storage holding = _holdings[owner];
+        return Account({
+            freeWei: holding.freeWei,
+            lockedWei: holding.lockedWei,
+            thawingWei: holding.thawingWei,
+            stakeWei: holding.freeWei + holding.lockedWei,
+            servingLockWei: _locks[servingLockId(worker)].amountWei,
+            thawReadyAt: holding.thawReadyAt,
+            servingExitAt: _holdings[worker].servingExitAt,
+            roles: holding.roles,
+            listed: holding.position > 0
+        });
+    }
+
+    /// @notice Stake and roles at the end of a block (of this block so far, for the current one).
+    function stakeAt(address account, uint256 blockNumber) public view returns (uint256 stakeWei, uint8 roles) {
+        uint256 packed = _history[account].upperLookupRecent(uint48(blockNumber));
+        return (packed >> 8, uint8(packed));
+    }
+
+    function stakerCount() external view returns (uint256) {
+        return _stakers.length;
+    }
+
+    /// @notice Who acts with at least the minimum stake, in no order that means anything.
+    function stakers() external view returns (address[] memory accounts) {
+        accounts = new address[](_stakers.length);
+        for (uint256 i = 0; i < accounts.length; i++) accounts[i] = workerOf(_stakers[i]);
+    }
+
+    /// @notice At most `count` stakers with their accounts, from position `from` of the list.
+    function getStakers(uint256 from, uint256 count) external view returns (Staker[] memory page) {
+        uint256 end = from + count > _stakers.length ? _stakers.length : from + count;
+        if (from >= end) return page;
+        page = new Staker[](end - from);
+        for (uint256 i = from; i < end; i++) {
+            page[i - from] = Staker(workerOf(_stakers[i]), getAccount(_stakers[i]));
+        }
+    }
+
+    /// @notice Draws `count` distinct verifiers by their stake at the end of block `atBlock`; who works for an excluded
+    /// account's owner is excluded with it.
+    function draw(bytes32 seed, uint256 atBlock, uint256 count, address[] memory excluded)
+        external
+        view
+        returns (address[] memory drawn)
+    {
+        drawn = new address[](count);
+        uint256[] memory keys = new uint256[](count);
+        uint256 eligible = 0;
+        for (uint256 i = 0; i < excluded.length; i++) excluded[i] = ownerOf(excluded[i]);
+        for (uint256 i = 0; i < _stakers.length; i++) {
+            address candidate = _stakers[i];
+            uint256 stakeWei = _contains(excluded, candidate) ? 0 : _verifierStake(candidate, atBlock);
+            if (stakeWei == 0) continue;
+            eligible++;
+            uint256 key = Sortition.key(seed, candidate, stakeWei);
+            _insert(drawn, keys, candidate, key, eligible);
+        }
+        require(eligible >= count, StakingTooFewVerifiers(eligible, count));
+        for (uint256 i = 0; i < count; i++) drawn[i] = workerOf(drawn[i]);
+    }
+
+    /// @notice Sum of all buckets, in wei.
+    function accountedWei() external view returns (uint256) {
+        return freeTotalWei + lockedTotalWei + thawingTotalWei + creditsTotalWei + burnedWei;
+    }
+
+    // ---------------------------------------------------------------- inside
+
+    /// @dev The owner for whom an account may act now.
+    function _acting(address account) private view returns (address owner) {
+        owner = ownerOf(account);
+        require(account == owner || account == _workers[owner], StakingKeyRetired(account));
+    }
+
+    function _signed(address expected, bytes32 digest, bytes calldata signature) private pure {
+        (address signer,,) = ECDSA.tryRecoverCalldata(digest, signature);
+        require(signer == expected && signer != address(0), StakingKeySignerMismatch(expected, signer));
+    }
+
+    function _requestServingExit(address account) private {
+        require(_locks[servingLockId(account)].amountWei > 0, StakingNotServing(account));
+        uint64 exitAt = uint64(block.timestamp + parameters.timing().thawSeconds);
+        _holdings[account].servingExitAt = exitAt;
+        emit ServingExitRequested(account, exitAt);
+    }
+
+    function _lock(address owner, bytes32 lockId, uint256 amountWei) private {
+        Holding storage holding = _holdings[owner];
+        require(_locks[lockId].amountWei == 0, StakingLockExists(lockId));
+        require(amountWei <= holding.freeWei, StakingFreeShort(owner, amountWei, holding.freeWei));
+        holding.freeWei -= uint128(amountWei);
+        holding.lockedWei += uint128(amountWei);
+        freeTotalWei -= amountWei;
+        lockedTotalWei += amountWei;
+        _locks[lockId] = Lock(owner, uint128(amountWei));
+        emit Locked(lockId, owner, amountWei);
+    }
+
+    function _unlock(bytes32 lockId) private returns (uint256 amountWei) {
+        Lock storage held = _locks[lockId];
+        amountWei = held.amountWei;
+        if (amountWei == 0) return 0;
+        address owner = held.owner;
+        _take(owner, held, amountWei);
+        _holdings[owner].freeWei += uint128(amountWei);
+        freeTotalWei += amountWei;
+        emit Unlocked(lockId, owner, amountWei);
+    }
+
+    /// @dev Removes stake from a lock; the caller books where it goes.
+    function _take(address owner, Lock storage held, uint256 amountWei) private {
+        held.amountWei -= uint128(amountWei);
+        _holdings[owner].lockedWei -= uint128(amountWei);
+        lockedTotalWei -= amountWei;
+    }
+
+    /// @dev Writes the account's stake and roles into its history and keeps the list of stakers right.
+    /// @return fits False when the stake is enough but the list has no place; only a deposit fails over that.
+    function _changed(address account) private returns (bool fits) {
+        Holding storage holding = _holdings[account];
+        uint256 stakeWei = uint256(holding.freeWei) + holding.lockedWei;
+        _history[account].push(uint48(block.number), uint208(stakeWei << 8 | holding.roles));
+        emit StakeChanged(account, stakeWei, holding.roles);
+        (uint256 minStakeWei, uint256 maxStakers) = parameters.listing();
+        if (stakeWei >= minStakeWei) {
+            if (holding.position > 0) return true;
+            if (_stakers.length >= maxStakers) return false;
+            _stakers.push(account);
+            holding.position = uint32(_stakers.length);
+            emit StakerListed(account);
+        } else if (holding.position > 0) {
+            address last = _stakers[_stakers.length - 1];
+            _stakers[holding.position - 1] = last;
+            _holdings[last].position = holding.position;
+            _stakers.pop();
+            holding.position = 0;
+            emit StakerUnlisted(account);
+        }
+        return true;
+    }
+
+    function _verifierStake(address account, uint256 atBlock) private view returns (uint256) {
+        (uint256 stakeWei, uint8 roles) = stakeAt(account, atBlock);
+        return roles & VERIFIER == 0 ? 0 : stakeWei;
+    }
+
+    /// @dev Keeps the smallest keys seen so far, ascending; `seen` counts candidates including this one.
+    function _insert(
+        address[] memory drawn,
+        uint256[] memory keys,
+        address candidate,
+        uint256 key,
+        uint256 seen
+    ) private pure {
+        uint256 place = seen <= drawn.length ? seen - 1 : drawn.length;
+        while (place > 0 && key < keys[place - 1]) {
+            if (place < drawn.length) {
+                keys[place] = keys[place - 1];
+                drawn[place] = drawn[place - 1];
+            }
+            place--;
+        }
+        if (place < drawn.length) {
+            keys[place] = key;
+            drawn[place] = candidate;
+        }
+    }
+
+    function _contains(address[] memory list, address account) private pure returns (bool) {
+        for (uint256 i = 0; i < list.length; i++) {
+            if (list[i] == account) return true;
+        }
+        return false;
+    }
+}

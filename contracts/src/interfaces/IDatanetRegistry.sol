@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title Datanets, their contributions and their versions
+interface IDatanetRegistry {
+    enum ContributionState {
+        None,
+        Committed,
+        Revealed,
+        Accepted,
+        Refused
+    }
+
+    struct Datanet {
+        address curator;
+        uint64 createdAt;
+        uint32 versionCount;
+        bytes32 licence;
+        bytes32 policyHash;
+        string name;
+    }
+
+    /// @param committedAt Second of the commit's block: the contribution's priority.
+    /// @param revokedAt Second from which no later version may hold its records; 0 while it stands.
+    /// @param relayer Who sent the commit; it or the contributor may reveal.
+    struct Contribution {
+        bytes32 datanetId;
+        address contributor;
+        uint64 committedAt;
+        ContributionState state;
+        address relayer;
+        uint32 recordCount;
+        bytes32 commitment;
+        bytes32 recordsRoot;
+        bytes32 salt;
+        bytes32 manifest;
+        bytes32 evidence;
+        bytes32 earlierRecordHash;
+        uint64 revokedAt;
+    }
+
+    struct Version {
+        bytes32 root;
+        bytes32 manifest;
+        uint32 recordCount;
+        uint64 publishedAt;
+    }
+
+    event DatanetCreated(bytes32 indexed datanetId, address indexed curator, bytes32 licence, bytes32 policyHash, string name);
+    event ContributionCommitted(
+        uint256 indexed contributionId,
+        bytes32 indexed datanetId,
+        address indexed contributor,
+        bytes32 commitment,
+        uint32 recordCount
+    );
+    event ContributionRevoked(
+        uint256 indexed contributionId, bytes32 indexed datanetId, address indexed sender, bytes32 reason
+    );
+    event ContributionRevealed(
+        uint256 indexed contributionId,
+        bytes32 indexed datanetId,
+        address indexed contributor,
+        bytes32 recordsRoot,
+        bytes32 manifest
+    );
+    event ContributionAccepted(uint256 indexed contributionId, bytes32 indexed datanetId, address indexed contributor);
+    event ContributionRefused(
+        uint256 indexed contributionId,
+        bytes32 indexed datanetId,
+        address indexed contributor,
+        bytes32 evidence,
+        bytes32 earlierRecordHash
+    );
+    event VersionPublished(
+        bytes32 indexed datanetId, uint32 indexed version, bytes32 root, uint32 recordCount, bytes32 manifest
+    );
+
+    error DatanetRegistryAlreadyRevoked(uint256 contributionId);
+    error DatanetRegistryNotConcerned(address sender, address contributor, address curator);
+    error DatanetRegistryUnknownDatanet(bytes32 datanetId);
+    error DatanetRegistryUnknownContribution(uint256 contributionId);
+    error DatanetRegistryUnknownVersion(bytes32 datanetId, uint256 version);
+    error DatanetRegistryNotCurator(address caller, address curator);
+    error DatanetRegistryNotContributor(address caller, address contributor);
+    error DatanetRegistrySignerMismatch(address expected, address recovered);
+    error DatanetRegistryCommitmentKnown(address contributor, bytes32 commitment);
+    error DatanetRegistryCommitmentMismatch(bytes32 expected, bytes32 computed);
+    error DatanetRegistryWrongState(uint256 contributionId, ContributionState state);
+    error DatanetRegistryCountZero();
+
+    function createDatanet(bytes32 licence, bytes32 policyHash, string calldata name)
+        external
+        returns (bytes32 datanetId);
+    function commit(
+        bytes32 datanetId,
+        address contributor,
+        bytes32 commitment,
+        uint32 recordCount,
+        bytes calldata signature
+    ) external returns (uint256 contributionId);
+    function reveal(uint256 contributionId, bytes32 recordsRoot, bytes32 salt, bytes32 manifest) external;
+    function accept(uint256 contributionId) external;
+    function refuse(uint256 contributionId, bytes32 evidence, bytes32 earlierRecordHash) external;
+    function revoke(uint256 contributionId, bytes32 reason) external;
+    function publishVersion(bytes32 datanetId, bytes32 root, uint32 recordCount, bytes32 manifest)
+        external
+        returns (uint32 version);
+
+    function datanetCount() external view returns (uint256);
+    function datanetIds(uint256 from, uint256 count) external view returns (bytes32[] memory);
+    function getDatanet(bytes32 datanetId) external view returns (Datanet memory);
+    function contributionTotal() external view returns (uint256);
+    function contributionCount(bytes32 datanetId) external view returns (uint256);
+    function contributionIds(bytes32 datanetId, uint256 from, uint256 count) external view returns (uint256[] memory);
+    function getContribution(uint256 contributionId) external view returns (Contribution memory);
+    function getContributions(bytes32 datanetId, uint256 from, uint256 count)
+        external
+        view
+        returns (uint256[] memory ids, Contribution[] memory page);
+    function getVersion(bytes32 datanetId, uint32 version) external view returns (Version memory);
+    function commitmentOf(
+        bytes32 datanetId,
+        address contributor,
+        bytes32 recordsRoot,
+        uint32 recordCount,
+        bytes32 salt
+    ) external pure returns (bytes32);
+    function contributionDigest(bytes32 datanetId, address contributor, bytes32 commitment, uint32 recordCount)
+        external
+        view
+        returns (bytes32);
+}

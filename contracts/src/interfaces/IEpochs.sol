@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title Pots, anchored payout roots and claims
+interface IEpochs {
+    /// @param totalWei Sum of all payouts of the root, over all epochs so far.
+    /// @param potTotalWei What had come into all pots when the epoch was anchored.
+    /// @param openedBlock Block from which the epoch collected; stakers are paid by their stake at it.
+    struct Epoch {
+        bytes32 payoutRoot;
+        bytes32 receiptsRoot;
+        bytes32 manifest;
+        uint128 totalWei;
+        uint128 potTotalWei;
+        address anchorer;
+        uint32 leafCount;
+        uint32 receiptCount;
+        bool finalised;
+        uint64 openedBlock;
+        uint64 anchoredBlock;
+        uint64 anchoredAt;
+        uint64 finalisableAt;
+    }
+
+    struct Withholding {
+        address client;
+        uint128 amountWei;
+    }
+
+    event EpochFunded(uint64 indexed epoch, uint256 amountWei, uint256 potTotalWei);
+    event EpochAnchored(
+        uint64 indexed epoch,
+        address indexed anchorer,
+        bytes32 payoutRoot,
+        uint32 leafCount,
+        uint256 totalWei,
+        bytes32 receiptsRoot,
+        uint32 receiptCount,
+        bytes32 manifest,
+        uint64 finalisableAt
+    );
+    event EpochFinalised(uint64 indexed epoch, uint256 totalWei);
+    event Withheld(address indexed account, address indexed client, uint256 amountWei);
+    event WithheldPaid(address indexed account, address indexed client, uint256 amountWei);
+    event Claimed(address indexed account, uint64 indexed epoch, uint256 amountWei, uint256 claimedWei);
+
+    error EpochsUnauthorised(address caller);
+    error EpochsUnknownEpoch(uint64 epoch);
+    error EpochsOutOfOrder(uint64 given, uint64 expected);
+    error EpochsPreviousOpen(uint64 epoch);
+    error EpochsStakeShort(address account, uint256 freeWei, uint256 neededWei);
+    error EpochsTotalAbovePot(uint256 totalWei, uint256 potTotalWei);
+    error EpochsTotalFell(uint256 totalWei, uint256 previousTotalWei);
+    error EpochsWindowOpen(uint64 epoch, uint256 finalisableAt);
+    error EpochsAlreadyFinalised(uint64 epoch);
+    error EpochsNothingFinalised();
+    error EpochsProofInvalid(address account, uint256 cumulativeWei, uint256 index);
+    error EpochsNothingDue(address account);
+    error EpochsClaimsAboveTotal(uint256 claimedWei, uint256 totalWei);
+
+    function fund() external payable returns (uint64 epoch);
+    function anchor(
+        uint64 epoch,
+        bytes32 payoutRoot,
+        uint32 leafCount,
+        uint256 totalWei,
+        bytes32 receiptsRoot,
+        uint32 receiptCount,
+        bytes32 manifest
+    ) external;
+    function finalise(uint64 epoch) external;
+    function claim(address account, uint256 cumulativeWei, uint256 index, bytes32[] calldata proof)
+        external
+        returns (uint256 paidWei);
+    function withhold(address account, uint256 amountWei, address client) external;
+
+    function epochCount() external view returns (uint64);
+    function finalisedCount() external view returns (uint64);
+    function potOf(uint64 epoch) external view returns (uint256);
+    function potTotalWei() external view returns (uint256);
+    function claimedWei(address account) external view returns (uint256);
+    function withheldWei(address account) external view returns (uint256);
+    function getWithholdings(address account) external view returns (Withholding[] memory);
+    function getEpoch(uint64 epoch) external view returns (Epoch memory);
+    function receiptsOf(uint64 epoch) external view returns (bytes32 receiptsRoot, uint32 receiptCount);
+    function payoutLeaf(uint256 index, address account, uint256 cumulativeWei) external pure returns (bytes32);
+    function accountedWei() external view returns (uint256);
+}

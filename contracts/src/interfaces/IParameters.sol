@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title Every governed number. Ratios are PPM, amounts wei, durations seconds
+interface IParameters {
+    /// @notice A score passes when its cosine is at least numerator / denominator.
+    struct Threshold {
+        uint32 numerator;
+        uint32 denominator;
+    }
+
+    /// @notice Division of the network fee (sum = 1e6), and of the data share into learned and memorised.
+    struct Fees {
+        uint32 platformPpm;
+        uint32 modelOwnerPpm;
+        uint32 stakersPpm;
+        uint32 dataPpm;
+        uint32 learnedPpm;
+    }
+
+    /// @notice Division of slashed stake (sum = 1e6). The jury's part is burned where no jury sat.
+    struct Slashing {
+        uint32 challengerPpm;
+        uint32 juryPpm;
+        uint32 requesterPpm;
+        uint32 burnPpm;
+    }
+
+    /// @notice Life of a training task; one storage slot, copied into each task when it is announced.
+    struct TaskRules {
+        uint32 claimSeconds;
+        uint32 leaseSeconds;
+        uint32 revealSeconds;
+        uint32 voteCommitSeconds;
+        uint32 voteRevealSeconds;
+        uint16 maxRenewals;
+        uint8 committeeSize;
+        uint16 segmentsPerVerifier;
+        uint16 samplesPerVerifier;
+        uint32 verifierRewardPpm;
+    }
+
+    struct Bonds {
+        uint128 minStakeWei;
+        uint128 servingLockWei;
+        uint128 trainingLockWei;
+        uint128 abandonBondWei;
+        uint32 maxStakers;
+    }
+
+    /// @notice How often work is done again, and how often a task is planted whose answer is known. Nodes read it.
+    struct Audits {
+        uint32 auditPpm;
+        /// For a key's first newKeyTasks tasks.
+        uint32 newKeyAuditPpm;
+        /// After provenKeyTasks tasks without a fault; never 0.
+        uint32 provenKeyAuditPpm;
+        uint32 canaryPpm;
+        uint16 newKeyTasks;
+        uint16 provenKeyTasks;
+    }
+
+    /// @param slashingFloorSeconds Shortest deadline that may cost stake or a right to challenge; fixed when deployed.
+    /// @param deltaSeconds A message and its inclusion in a block.
+    /// @param daAnswerSeconds Time to show data that is asked for on chain.
+    /// @param rerunSeconds Time to run again, canonically, all that a challenge may be about.
+    struct Timing {
+        uint32 challengeWindowSeconds;
+        uint32 thawSeconds;
+        uint32 slashingFloorSeconds;
+        uint16 evidenceDelayBlocks;
+        uint32 deltaSeconds;
+        uint32 daAnswerSeconds;
+        uint32 rerunSeconds;
+    }
+
+    struct Values {
+        Threshold threshold;
+        Fees fees;
+        Slashing slashing;
+        TaskRules tasks;
+        Bonds bonds;
+        Timing timing;
+        Audits audits;
+    }
+
+    event ParametersChanged(Values settings);
+
+    error ParametersThresholdInvalid(uint256 numerator, uint256 denominator);
+    error ParametersFeeSum(uint256 sumPpm);
+    error ParametersSlashSum(uint256 sumPpm);
+    error ParametersRatioAboveOne(uint256 ppm);
+    error ParametersSelfChallengePays(uint256 challengerAndRequesterPpm);
+    error ParametersCommitteeSize(uint256 size);
+    error ParametersTaskRuleZero();
+    error ParametersBondNotBelowLock(uint256 abandonBondWei, uint256 trainingLockWei);
+    error ParametersBondZero();
+    error ParametersStakersOutOfBounds(uint256 maxStakers);
+    error ParametersThawTooShort(uint256 thawSeconds, uint256 neededSeconds);
+    error ParametersBelowSlashingFloor(uint256 givenSeconds, uint256 floorSeconds);
+    error ParametersFloorIsFixed(uint256 floorSeconds);
+    error ParametersEvidenceDelayZero();
+    error ParametersWindowTooShort(uint256 windowSeconds, uint256 neededSeconds);
+    error ParametersAuditsUnordered(uint256 provenKeyPpm, uint256 auditPpm, uint256 newKeyPpm);
+    error ParametersCanariesInvalid(uint256 canaryPpm);
+    error ParametersDurationZero();
+
+    function change(Values calldata settings) external;
+    function all() external view returns (Values memory);
+    function threshold() external view returns (Threshold memory);
+    function fees() external view returns (Fees memory);
+    function slashing() external view returns (Slashing memory);
+    function tasks() external view returns (TaskRules memory);
+    function bonds() external view returns (Bonds memory);
+    function listing() external view returns (uint256 minStakeWei, uint256 maxStakers);
+    function timing() external view returns (Timing memory);
+    function audits() external view returns (Audits memory);
+    function thresholdsAround(uint256 second) external view returns (Threshold[] memory);
+    function feesAround(uint256 second) external view returns (Fees[] memory);
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title Ids under which stake is locked, where more than one contract has to name them
+library Locks {
+    bytes32 private constant SERVING_TAG = keccak256("openledger/serving/1");
+
+    /// @notice The bond that answers for every receipt that an account signs.
+    function serving(address account) internal pure returns (bytes32) {
+        return keccak256(abi.encode(SERVING_TAG, account));
+    }
+}

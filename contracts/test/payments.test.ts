@@ -1,0 +1,365 @@
+/** InferenceEscrow and Epochs: deposits, vouchers, pots, anchors, claims, and every refusal by name. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { hexlify, id, recoverAddress, type Wallet, ZeroAddress, ZeroHash } from 'ethers';
+import { buildTree } from '#crypto';
+import { startChain } from '../harness.ts';
+import { OPEN_WEI } from '../presets.ts';
+import {
+  anchor,
+  assertConserved,
+  bonds,
+  domainOf,
+  finalise,
+  isolate,
+  type Payout,
+  pay,
+  payoutTree,
+  refuses,
+  siblings,
+  signVoucher,
+  stake,
+  timing,
+  toReverted,
+  type Voucher,
+} from './fixtures.ts';
+
+const chain = await startChain();
+const { InferenceEscrow, Epochs } = chain.contracts;
+const [client, provider, staker, alice, bob, carol] = chain.wallets as [
+  Wallet,
+  Wallet,
+  Wallet,
+  Wallet,
+  Wallet,
+  Wallet,
+];
+await stake(chain, staker, 0);
+isolate(chain);
+
+const voucherOf = (computeWei: bigint, feeWei: bigint): Voucher => ({
+  client: client.address,
+  provider: provider.address,
+  cumulativeComputeWei: computeWei,
+  cumulativeFeeWei: feeWei,
+});
+const collect = (vouchers: Voucher[], signatures: string[], from = provider) =>
+  chain.send(from, 'InferenceEscrow', 'collect', [vouchers, signatures]);
+const deposit = (wei: bigint, from = client) =>
+  chain.send(from, 'InferenceEscrow', 'deposit', [provider.address], wei);
+
+describe('InferenceEscrow', () => {
+  test('a voucher pays the provider, the treasury and the pot its increase', async () => {
+    await deposit(OPEN_WEI);
+    const first = voucherOf(1_000n, 10_000_000n);
+    await collect([first], [await signVoucher(chain, client, first)]);
+    assert.equal(await InferenceEscrow.credits(provider.address), 1_000n);
+    assert.equal(await InferenceEscrow.credits(chain.treasury.address), 1_000_000n);
+    assert.equal(await Epochs.potTotalWei(), 9_000_000n);
+    assert.equal(await Epochs.potOf(1), 9_000_000n);
+    const second = voucherOf(1_500n, 30_000_000n);
+    // Anybody may bring it in: the money has its places.
+    await collect([second], [await signVoucher(chain, client, second)], carol);
+    assert.equal(await InferenceEscrow.credits(provider.address), 1_500n);
+    assert.equal(await InferenceEscrow.credits(carol.address), 0n);
+    assert.equal(await Epochs.potTotalWei(), 27_000_000n);
+    const channel = await InferenceEscrow.getChannel(client.address, provider.address);
+    assert.equal(channel.balanceWei, OPEN_WEI - 30_001_500n);
+    assert.equal(channel.computeWei, 1_500n);
+    assert.equal(channel.feeWei, 30_000_000n);
+    assert.equal(
+      recoverAddress(
+        await InferenceEscrow.voucherDigest(second),
+        await signVoucher(chain, client, second),
+      ),
+      client.address,
+    );
+    await assertConserved(chain);
+  });
+
+  test('a batch of several clients is collected at once, or not at all', async () => {
+    await deposit(OPEN_WEI);
+    await deposit(OPEN_WEI, alice);
+    const mine = voucherOf(5n, 1_000_000n);
+    const hers = { ...mine, client: alice.address };
+    const signatures = [
+      await signVoucher(chain, client, mine),
+      await signVoucher(chain, alice, hers),
+    ];
+    await refuses(
+      collect([mine, { ...hers, client: bob.address }], signatures),
+      'InferenceEscrowSignerMismatch',
+    );
+    assert.equal(await InferenceEscrow.credits(provider.address), 0n);
+    await collect([mine, hers], signatures);
+    assert.equal(await InferenceEscrow.credits(provider.address), 10n);
+    await assertConserved(chain);
+  });
+
+  test('InferenceEscrowVoucherStale: a replay, or an older one, pays nothing', async () => {
+    await deposit(OPEN_WEI);
+    const old = voucherOf(10n, 1_000_000n);
+    const recent = voucherOf(20n, 1_000_000n);
+    const signatures = [
+      await signVoucher(chain, client, old),
+      await signVoucher(chain, client, recent),
+    ];
+    await collect([recent], [signatures[1]!]);
+    const refused = ['InferenceEscrowVoucherStale', [client.address, provider.address]] as const;
+    await refuses(collect([recent], [signatures[1]!]), ...refused);
+    await refuses(collect([old], [signatures[0]!]), ...refused);
+    await refuses(collect([recent, recent], [signatures[1]!, signatures[1]!]), ...refused);
+    const lowerFee = voucherOf(30n, 0n);
+    await refuses(collect([lowerFee], [await signVoucher(chain, client, lowerFee)]), ...refused);
+  });
+
+  test('a voucher for another chain, contract or provider is refused', async () => {
+    await deposit(OPEN_WEI);
+    const voucher = voucherOf(10n, 1_000_000n);
+    for (const domain of [
+      domainOf(chain, 'InferenceEscrow', 1),
+      domainOf(chain, 'Referee'),
+      { ...domainOf(chain, 'InferenceEscrow'), version: '2' },
+      { ...domainOf(chain, 'InferenceEscrow'), name: 'Other' },
+    ]) {
+      await refuses(
+        collect([voucher], [await signVoucher(chain, client, voucher, domain)]),
+        'InferenceEscrowSignerMismatch',
+      );
+    }
+    const signature = await signVoucher(chain, client, voucher);
+    await refuses(
+      collect([{ ...voucher, provider: carol.address }], [signature]),
+      'InferenceEscrowSignerMismatch',
+    );
+    await refuses(
+      collect([{ ...voucher, cumulativeComputeWei: 11n }], [signature]),
+      'InferenceEscrowSignerMismatch',
+    );
+    await refuses(collect([voucher], ['0x']), 'InferenceEscrowSignerMismatch');
+    // The zero address signs nothing, however bad the signature.
+    await refuses(
+      collect([{ ...voucher, client: ZeroAddress }], [`0x${'00'.repeat(65)}`]),
+      'InferenceEscrowSignerMismatch',
+    );
+  });
+
+  test('BalanceShort, FeeUneven, LengthMismatch, BatchEmpty, AmountZero', async () => {
+    const voucher = voucherOf(10n, 1_000_000n);
+    const signature = await signVoucher(chain, client, voucher);
+    await refuses(collect([voucher], [signature]), 'InferenceEscrowBalanceShort', [
+      client.address,
+      provider.address,
+      1_000_010n,
+      0n,
+    ]);
+    const uneven = voucherOf(10n, 1_000_001n);
+    await refuses(
+      collect([uneven], [await signVoucher(chain, client, uneven)]),
+      'InferenceEscrowFeeUneven',
+      [1_000_001n],
+    );
+    await refuses(collect([voucher], []), 'InferenceEscrowLengthMismatch', [1n, 0n]);
+    await refuses(collect([], []), 'InferenceEscrowBatchEmpty');
+    await refuses(deposit(0n), 'InferenceEscrowAmountZero');
+    await refuses(
+      chain.send(client, 'InferenceEscrow', 'requestThaw', [provider.address, 0]),
+      'InferenceEscrowAmountZero',
+    );
+    await refuses(
+      chain.send(client, 'InferenceEscrow', 'requestThaw', [provider.address, 1]),
+      'InferenceEscrowBalanceShort',
+    );
+  });
+
+  test('thawing money can be drawn on until it is withdrawn', async () => {
+    await deposit(10_000_000n);
+    await chain.send(client, 'InferenceEscrow', 'requestThaw', [provider.address, 9_000_000n]);
+    await refuses(
+      chain.send(client, 'InferenceEscrow', 'withdraw', [provider.address]),
+      'InferenceEscrowStillThawing',
+    );
+    const voucher = voucherOf(0n, 3_000_000n);
+    await collect([voucher], [await signVoucher(chain, client, voucher)]);
+    await chain.pass(timing.thawSeconds);
+    const before = await chain.provider.getBalance(client.address);
+    await chain.send(client, 'InferenceEscrow', 'withdraw', [provider.address]);
+    assert.equal((await chain.provider.getBalance(client.address)) - before, 7_000_000n);
+    await refuses(
+      chain.send(client, 'InferenceEscrow', 'withdraw', [provider.address]),
+      'InferenceEscrowNothingThawing',
+    );
+    await assertConserved(chain);
+  });
+});
+
+describe('Epochs', () => {
+  const payouts: Payout[] = [
+    { account: alice.address, cumulativeWei: 2_000_000n },
+    { account: bob.address, cumulativeWei: 3_000_000n },
+    { account: carol.address, cumulativeWei: 4_000_000n },
+  ];
+  const claim = (list: readonly Payout[], index: number, changes: Partial<Payout> = {}) => {
+    const payout = { ...list[index]!, ...changes };
+    return chain.send(client, 'Epochs', 'claim', [
+      payout.account,
+      payout.cumulativeWei,
+      index,
+      siblings(payoutTree(list), index),
+    ]);
+  };
+
+  test('claims of a final root pay each account once, and its increase in the next epoch', async () => {
+    await pay(chain, client, provider, 7n, 10_000_000n);
+    const epoch = await anchor(chain, staker, payouts);
+    await finalise(chain, epoch);
+    const before = await chain.provider.getBalance(alice.address);
+    await claim(payouts, 0);
+    assert.equal((await chain.provider.getBalance(alice.address)) - before, 2_000_000n);
+    await refuses(claim(payouts, 0), 'EpochsNothingDue', [alice.address]);
+    await pay(chain, client, provider, 0n, 10_000_000n);
+    assert.equal(await Epochs.potOf(2), 9_000_000n);
+    const next = payouts.map((payout) => ({ ...payout, cumulativeWei: payout.cumulativeWei * 2n }));
+    await finalise(chain, await anchor(chain, staker, next));
+    await claim(next, 0);
+    assert.equal(await Epochs.claimedWei(alice.address), 4_000_000n);
+    assert.equal((await chain.provider.getBalance(alice.address)) - before, 4_000_000n);
+    await claim(next, 1);
+    await claim(next, 2);
+    assert.equal(await Epochs.claimedTotalWei(), 18_000_000n);
+    await assertConserved(chain);
+  });
+
+  test('getEpoch gives the anchor, and the opening block of the open epoch', async () => {
+    assert.equal((await Epochs.getEpoch(1)).openedBlock > 0n, true);
+    await pay(chain, client, provider, 0n, 10_000_000n);
+    const receipts = buildTree([Uint8Array.of(1), Uint8Array.of(2)]);
+    await anchor(chain, staker, payouts, receipts);
+    const epoch = await Epochs.getEpoch(1);
+    assert.equal(epoch.payoutRoot, hexlify(payoutTree(payouts).root));
+    assert.equal(epoch.totalWei, 9_000_000n);
+    assert.equal(epoch.potTotalWei, 9_000_000n);
+    assert.equal(epoch.anchorer, staker.address);
+    assert.equal(epoch.leafCount, 3n);
+    assert.equal(epoch.receiptCount, 2n);
+    assert.equal(epoch.manifest, id('epoch manifest'));
+    assert.equal(epoch.finalised, false);
+    assert.equal(epoch.finalisableAt, epoch.anchoredAt + timing.challengeWindowSeconds);
+    assert.equal((await Epochs.getEpoch(2)).openedBlock, epoch.anchoredBlock);
+    assert.deepEqual([...(await Epochs.receiptsOf(1))], [hexlify(receipts.root), 2n]);
+    await refuses(Epochs.getEpoch(3).catch(toReverted), 'EpochsUnknownEpoch', [3n]);
+    await refuses(Epochs.receiptsOf(2).catch(toReverted), 'EpochsUnknownEpoch', [2n]);
+  });
+
+  test('anchor: OutOfOrder, PreviousOpen, StakeShort, TotalAbovePot, TotalFell', async () => {
+    await pay(chain, client, provider, 0n, 10_000_000n);
+    const args = (epoch: bigint, totalWei: bigint) =>
+      [epoch, ZeroHash, 1, totalWei, ZeroHash, 0, ZeroHash] as const;
+    const send = (epoch: bigint, totalWei: bigint, from = staker) =>
+      chain.send(from, 'Epochs', 'anchor', [...args(epoch, totalWei)]);
+    await refuses(send(2n, 1n), 'EpochsOutOfOrder', [2n, 1n]);
+    await refuses(send(1n, 1n, carol), 'EpochsStakeShort', [carol.address, 0n, bonds.minStakeWei]);
+    await refuses(send(1n, 9_000_001n), 'EpochsTotalAbovePot', [9_000_001n, 9_000_000n]);
+    await send(1n, 9_000_000n);
+    await refuses(send(2n, 9_000_000n), 'EpochsPreviousOpen', [1n]);
+    await finalise(chain, 1n);
+    await refuses(send(2n, 8_999_999n), 'EpochsTotalFell', [8_999_999n, 9_000_000n]);
+  });
+
+  test('finalise: UnknownEpoch, WindowOpen, AlreadyFinalised', async () => {
+    await refuses(chain.send(bob, 'Epochs', 'finalise', [1]), 'EpochsUnknownEpoch', [1n]);
+    await refuses(chain.send(bob, 'Epochs', 'finalise', [0]), 'EpochsUnknownEpoch', [0n]);
+    const epoch = await anchor(chain, staker, []);
+    await refuses(chain.send(bob, 'Epochs', 'finalise', [epoch]), 'EpochsWindowOpen');
+    await finalise(chain, epoch);
+    await refuses(chain.send(bob, 'Epochs', 'finalise', [epoch]), 'EpochsAlreadyFinalised', [
+      epoch,
+    ]);
+  });
+
+  test('claim: NothingFinalised, ProofInvalid', async () => {
+    await pay(chain, client, provider, 0n, 10_000_000n);
+    const epoch = await anchor(chain, staker, payouts);
+    // Anchored is not final.
+    await refuses(claim(payouts, 0), 'EpochsNothingFinalised');
+    await finalise(chain, epoch);
+    await refuses(claim(payouts, 0, { cumulativeWei: 2_000_001n }), 'EpochsProofInvalid', [
+      alice.address,
+      2_000_001n,
+      0n,
+    ]);
+    await refuses(claim(payouts, 0, { account: client.address }), 'EpochsProofInvalid');
+  });
+
+  test('EpochsClaimsAboveTotal: leaves that sum above the total pay no more than it', async () => {
+    await pay(chain, client, provider, 0n, 10_000_000n);
+    const greedy = payouts.map((payout) => ({ ...payout, cumulativeWei: 5_000_000n }));
+    const tree = payoutTree(greedy);
+    await chain.send(staker, 'Epochs', 'anchor', [
+      1,
+      hexlify(tree.root),
+      3,
+      9_000_000n,
+      ZeroHash,
+      0,
+      ZeroHash,
+    ]);
+    await finalise(chain, 1n);
+    await claim(greedy, 0);
+    await refuses(claim(greedy, 1), 'EpochsClaimsAboveTotal', [10_000_000n, 9_000_000n]);
+    await assertConserved(chain);
+  });
+
+  test('EpochsUnauthorised: fund and withhold', async () => {
+    await refuses(chain.send(bob, 'Epochs', 'fund', [], 5n), 'EpochsUnauthorised', [bob.address]);
+    await refuses(
+      chain.send(bob, 'Epochs', 'withhold', [alice.address, 1, bob.address]),
+      'EpochsUnauthorised',
+      [bob.address],
+    );
+  });
+
+  test('what was withheld goes to the clients first, over as many epochs as it takes', async () => {
+    const referee = chain.deployment.contracts.Referee;
+    await pay(chain, client, provider, 0n, 10_000_000n);
+    await chain.sendAs(referee, 'Epochs', 'withhold', [alice.address, 1_500_000n, client.address]);
+    await chain.sendAs(referee, 'Epochs', 'withhold', [alice.address, 1_000_000n, bob.address]);
+    await chain.sendAs(referee, 'Epochs', 'withhold', [alice.address, 0n, bob.address]);
+    assert.equal((await Epochs.getWithholdings(alice.address)).length, 2);
+    await finalise(chain, await anchor(chain, staker, payouts));
+    const before = await chain.provider.getBalance(alice.address);
+    await claim(payouts, 0);
+    assert.equal(await chain.provider.getBalance(alice.address), before);
+    assert.equal(await Epochs.credits(client.address), 1_500_000n);
+    assert.equal(await Epochs.credits(bob.address), 500_000n);
+    assert.equal(await Epochs.withheldWei(alice.address), 500_000n);
+    await assertConserved(chain);
+    await pay(chain, client, provider, 0n, 10_000_000n);
+    const next = payouts.map((payout) => ({ ...payout, cumulativeWei: payout.cumulativeWei * 2n }));
+    await finalise(chain, await anchor(chain, staker, next));
+    await claim(next, 0);
+    assert.equal((await chain.provider.getBalance(alice.address)) - before, 1_500_000n);
+    assert.equal(await Epochs.credits(bob.address), 1_000_000n);
+    assert.equal(await Epochs.withheldWei(alice.address), 0n);
+    assert.equal((await Epochs.getWithholdings(alice.address)).length, 0);
+    await assertConserved(chain);
+  });
+
+  test('a long queue of withholdings takes several claims and cannot lock an account out', async () => {
+    const referee = chain.deployment.contracts.Referee;
+    await pay(chain, client, provider, 0n, 10_000_000n);
+    for (let i = 0; i < 70; i += 1) {
+      await chain.sendAs(referee, 'Epochs', 'withhold', [alice.address, 10n, client.address]);
+    }
+    await finalise(chain, await anchor(chain, staker, payouts));
+    const before = await chain.provider.getBalance(alice.address);
+    await claim(payouts, 0);
+    assert.equal(await chain.provider.getBalance(alice.address), before);
+    assert.equal(await Epochs.credits(client.address), 640n);
+    await claim(payouts, 0);
+    assert.equal(await Epochs.credits(client.address), 700n);
+    assert.equal((await chain.provider.getBalance(alice.address)) - before, 2_000_000n - 700n);
+    await refuses(claim(payouts, 0), 'EpochsNothingDue');
+    await assertConserved(chain);
+  });
+});

@@ -1,0 +1,297 @@
+/** The transactions whose gas we hold ourselves to, sent on a chain with Prague rules; figures come from their receipts. */
+import assert from 'node:assert/strict';
+import {
+  AbiCoder,
+  Contract,
+  concat,
+  hexlify,
+  Interface,
+  id,
+  keccak256,
+  type TransactionReceipt,
+  toBeHex,
+  type Wallet,
+} from 'ethers';
+import { contractNames, contractRuntimes } from '../bindings/contracts.ts';
+import { LibraryProbeAbi, LibraryProbeBytecode } from '../bindings/library-probe.ts';
+import { encodeCall } from '../connect.ts';
+import { type Chain, startChain } from '../harness.ts';
+import {
+  commitEvidence,
+  evidenceOf,
+  receiptHash,
+  type Sketch,
+  scoreLeafBytes,
+  seededSketch,
+  serve,
+  signReceipt,
+  sketchLeafBytes,
+  sketchNear,
+} from '../test/answers.ts';
+import {
+  announce,
+  commitResult,
+  finalise,
+  PROVIDER,
+  pay,
+  publish,
+  resultOf,
+  revealResult,
+  signVoucher,
+  stake,
+  VERIFIER,
+} from '../test/fixtures.ts';
+
+/** A figure, and the limit that it is held to. */
+export type GasFigure = { what: string; gas: number; target: number };
+
+const DEPTH = 20;
+const COUNT = 2 ** DEPTH;
+const CERTIFICATE_BYTES = 300;
+const BATCH = 50;
+const VERIFIERS = 10_000;
+/** Where DrandBeacon keeps `randomnessOf`: behind the key. */
+const RANDOMNESS_OF_SLOT = 1;
+const MAX_TRANSACTION_GAS = 16_777_216;
+const MAX_RUNTIME_BYTES = 24_576;
+
+/** Siblings of leaf 0 in a tree of a million leaves: only the path is real, which is all that a proof shows. */
+function path(name: string): string[] {
+  return Array.from({ length: DEPTH }, (_, i) => id(`${name}/${i}`));
+}
+
+function rootOver(leaf: Uint8Array | string, siblings: readonly string[]): string {
+  let top = keccak256(concat(['0x00', leaf]));
+  for (const sibling of siblings) top = keccak256(concat(['0x01', top, sibling]));
+  return keccak256(concat(['0x02', toBeHex(2 ** siblings.length, 32), top]));
+}
+
+async function insideLibraries(chain: Chain): Promise<GasFigure[]> {
+  const deployed = await chain.sendData(chain.deployer, null, LibraryProbeBytecode);
+  const probe = new Contract(
+    deployed.contractAddress!,
+    new Interface(LibraryProbeAbi),
+    chain.provider,
+  );
+  const dot = (await probe['dotGas']!(
+    hexlify(Uint8Array.from(seededSketch(1))),
+    hexlify(Uint8Array.from(seededSketch(2))),
+  )) as bigint;
+  // pi * -0.1 + 0.75 and the like: ordinary exponents, either sign, some cancellation.
+  const words = [0x3f812345, 0x40490fdb, 0xbe99999a, 0x3f4d999a, 0xbdcccccd, 0x3f400000];
+  let most = 0n;
+  for (const a of words) {
+    for (const b of words) {
+      for (const c of words) {
+        const gas = (await probe['floatGas']!(a, b, c)) as bigint;
+        if (gas > most) most = gas;
+      }
+    }
+  }
+  return [
+    { what: 'int8 dot k=256, inside the library', gas: Number(dot), target: 4_500 },
+    { what: 'binary32 mul + add, dearest of 216', gas: Number(most), target: 1_100 },
+  ];
+}
+
+/** One wrong leaf under trees of a million leaves: its verdict alone, and all of it with the epoch's proof. */
+async function score(chain: Chain, parties: readonly [Wallet, Wallet, Wallet]) {
+  const [client, provider, challenger] = parties;
+  const query = seededSketch(1);
+  const sketch: Sketch = {
+    recordHash: id('record'),
+    contributor: client.address,
+    cluster: 0,
+    registeredAt: 1,
+    sketch: sketchNear(10, query),
+  };
+  const [leafProof, sketchProof, receiptProof] = [path('leaf'), path('sketch'), path('receipt')];
+  const escrow = chain.deployment.contracts.TaskEscrow;
+  await chain.sendAs(escrow, 'ModelRegistry', 'registerAdapter', [
+    {
+      adapterId: id('x'),
+      baseHash: id('x'),
+      datanetId: id('x'),
+      version: 1,
+      sketchCount: COUNT,
+      registeredAt: 0,
+      owner: client.address,
+      provider: provider.address,
+      taskId: 1,
+      adapterHash: id('x'),
+      sketchRoot: rootOver(sketchLeafBytes(sketch), sketchProof),
+      traceRoot: id('x'),
+      manifest: id('x'),
+      name: 'a',
+    },
+  ]);
+  const adapterId = await chain.contracts.ModelRegistry.adapterIdOf(1, id('x'));
+  const asked = {
+    client: client.address,
+    provider: provider.address,
+    adapterId,
+    feeWei: 1_000_000n,
+  };
+  const served = serve(asked, [sketch], (leaves) => {
+    leaves[0]!.score += 1;
+  });
+  served.receipt.scoreRoot = rootOver(scoreLeafBytes(served.leaves[0]!), leafProof);
+  served.receipt.scoreCount = COUNT;
+  const signature = await signReceipt(chain, provider, served.receipt);
+  const evidence = { ...evidenceOf(served, 0, signature), leafProof, sketchProof };
+  await commitEvidence(chain, challenger, evidence);
+  const verdict = await chain.sendData(
+    challenger,
+    chain.deployment.contracts.Referee,
+    encodeCall('Referee', 'findScore', [evidence]),
+  );
+  const slash = await chain.send(challenger, 'Referee', 'challengeScore', [evidence]);
+  const receiptsRoot = rootOver(receiptHash(served.receipt), receiptProof);
+  await chain.send(challenger, 'Epochs', 'anchor', [
+    1,
+    id('payouts'),
+    0,
+    0,
+    receiptsRoot,
+    COUNT,
+    id('m'),
+  ]);
+  const withhold = await chain.send(challenger, 'Referee', 'withholdLeaf', [1, 1, 0, receiptProof]);
+  await finalise(chain, 1n);
+  return { verdict, slash, withhold };
+}
+
+/** Anchors payouts of which only the path to the first is real, and claims it twice. */
+async function epoch(chain: Chain, parties: readonly [Wallet, Wallet, Wallet]) {
+  const [client, provider, challenger] = parties;
+  const proof = path('payout');
+  const receipts: TransactionReceipt[] = [];
+  for (const [number, cumulativeWei] of [
+    [2, 100_000n],
+    [3, 200_000n],
+  ] as const) {
+    await pay(chain, client, provider, 0n, 1_000_000n);
+    const leaf = concat([
+      toBeHex(0, 32),
+      concat([new Uint8Array(12), client.address]),
+      toBeHex(cumulativeWei, 32),
+    ]);
+    const anchored = await chain.send(challenger, 'Epochs', 'anchor', [
+      number,
+      rootOver(leaf, proof),
+      COUNT,
+      cumulativeWei,
+      id('receipts'),
+      COUNT,
+      id('manifest'),
+    ]);
+    await finalise(chain, BigInt(number));
+    const claimed = await chain.send(provider, 'Epochs', 'claim', [
+      client.address,
+      cumulativeWei,
+      0,
+      proof,
+    ]);
+    receipts.push(anchored, claimed);
+  }
+  return { anchor: receipts[2]!, claim: receipts[3]! };
+}
+
+async function collect(chain: Chain, clients: readonly Wallet[], provider: Wallet) {
+  for (const client of clients) {
+    await chain.send(client, 'InferenceEscrow', 'deposit', [provider.address], 100_000_000n);
+  }
+  const batch = async (computeWei: bigint, feeWei: bigint) => {
+    const vouchers = clients.map(({ address }) => ({
+      client: address,
+      provider: provider.address,
+      cumulativeComputeWei: computeWei,
+      cumulativeFeeWei: feeWei,
+    }));
+    const signatures = await Promise.all(
+      vouchers.map((voucher, i) => signVoucher(chain, clients[i]!, voucher)),
+    );
+    return chain.send(provider, 'InferenceEscrow', 'collect', [vouchers, signatures]);
+  };
+  await batch(1n, 1_000_000n);
+  return batch(2n, 2_000_000n);
+}
+
+/** drand has not signed the task's round yet: its randomness is put where `submit` would put it. */
+async function bringRound(chain: Chain, taskId: bigint) {
+  const { seedMark } = await chain.contracts.TaskEscrow.getTask(taskId);
+  const slot = keccak256(
+    AbiCoder.defaultAbiCoder().encode(['uint64', 'uint256'], [seedMark, RANDOMNESS_OF_SLOT]),
+  );
+  const beacon = chain.deployment.contracts.DrandBeacon;
+  await chain.request('hardhat_setStorageAt', [beacon, slot, id('round')]);
+  assert.equal(await chain.contracts.DrandBeacon.randomnessOf(seedMark), id('round'));
+}
+
+/** Fills the list of verifiers as far as the parameters allow, and draws a committee. */
+async function draw(chain: Chain, client: Wallet, provider: Wallet) {
+  const { maxStakers } = await chain.contracts.Parameters.bonds();
+  const most = Math.min(VERIFIERS, Number(maxStakers));
+  for (let i = Number(await chain.contracts.Staking.stakerCount()); i < most; i += 1) {
+    const address = keccak256(id(`verifier/${i}`)).slice(0, 42);
+    await chain.request('hardhat_setBalance', [address, `0x${(10n ** 22n).toString(16)}`]);
+    await chain.sendAs(address, 'Staking', 'deposit', [], 2_000n * 10n ** 18n);
+    await chain.sendAs(address, 'Staking', 'setRoles', [VERIFIER]);
+  }
+  const taskId = await announce(chain, client, await publish(chain, client));
+  await chain.send(provider, 'TaskEscrow', 'claim', [taskId]);
+  await commitResult(chain, provider, taskId, resultOf());
+  await revealResult(chain, provider, taskId, resultOf());
+  await chain.mine(1);
+  await bringRound(chain, taskId);
+  const receipt = await chain.send(client, 'TaskEscrow', 'drawCommittee', [taskId]);
+  return { receipt, most };
+}
+
+/** Sends everything and gives the figures in the order of the table. */
+export async function gasFigures(): Promise<GasFigure[]> {
+  const chain = await startChain('local', BATCH + 3);
+  const [client, provider, challenger, ...clients] = chain.wallets as [
+    Wallet,
+    Wallet,
+    Wallet,
+    ...Wallet[],
+  ];
+  await stake(chain, provider, PROVIDER | VERIFIER);
+  await stake(chain, challenger, VERIFIER);
+  await chain.send(provider, 'Staking', 'registerServing', []);
+  const libraries = await insideLibraries(chain);
+  const parties = [client, provider, challenger] as const;
+  const { verdict, slash, withhold } = await score(chain, parties);
+  const { anchor, claim } = await epoch(chain, parties);
+  const collected = await collect(chain, clients, provider);
+  const mainnet = await startChain('mainnet', 3);
+  const [requester, trainer] = mainnet.wallets as [Wallet, Wallet];
+  await stake(mainnet, trainer, PROVIDER, 20_000n);
+  const { receipt: drawn, most } = await draw(mainnet, requester, trainer);
+
+  const figure = (what: string, gas: bigint | number, target: number): GasFigure => ({
+    what,
+    gas: Number(gas),
+    target,
+  });
+  const transactions = [verdict, slash, withhold, anchor, claim, collected, drawn];
+  const dearest = Math.max(...transactions.map(({ gasUsed }) => Number(gasUsed)));
+  const largest = Math.max(...contractNames.map((name) => contractRuntimes[name].length));
+  return [
+    figure('score verdict, two depth-20 proofs, k=256', verdict.gasUsed, 100_000),
+    figure('challengeScore with the slash', slash.gasUsed, 170_000),
+    figure('with epoch proof, slash and credit', slash.gasUsed + withhold.gasUsed, 170_000),
+    ...libraries,
+    figure('claim at depth 20, later', claim.gasUsed, 62_000),
+    figure(
+      `anchor (no certificate; ${CERTIFICATE_BYTES} B is the target)`,
+      anchor.gasUsed,
+      130_000,
+    ),
+    figure(`vouchers again, batch of ${BATCH}, each`, collected.gasUsed / BigInt(BATCH), 25_000),
+    figure(`drawing 3 of ${most} verifiers`, drawn.gasUsed, 400_000),
+    figure('dearest transaction of this table', dearest, MAX_TRANSACTION_GAS),
+    figure('largest runtime code, bytes', largest, MAX_RUNTIME_BYTES),
+  ];
+}

@@ -1,0 +1,100 @@
+/**
+ * `npm run test:contracts`: the long tests of the contracts. Fuzz and invariants by forge with what they reached,
+ * soft-float against Math.fround on 100,000 pairs per operation, coverage; `--nightly` fuzzes 10,000 times each,
+ * `--mutate --seed N --count N` breaks the contracts on purpose and counts what the tests notice.
+ */
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { coverageTable } from './coverage.ts';
+import { CACHE, forge } from './forge.ts';
+import { longFloats } from './long-floats.ts';
+import { mutate } from './mutate.ts';
+
+const REACHED = join(CACHE, 'reached.jsonl');
+
+type Kind = {
+  Fuzz?: { runs: number };
+  Invariant?: { runs: number; calls: number; reverts: number };
+  Unit?: unknown;
+};
+type Suites = Record<
+  string,
+  { test_results: Record<string, { status: string; reason: string | null; kind: Kind }> }
+>;
+
+const { values } = parseArgs({
+  options: {
+    nightly: { type: 'boolean', default: false },
+    mutate: { type: 'boolean', default: false },
+    seed: { type: 'string', default: '1' },
+    count: { type: 'string', default: '100' },
+  },
+});
+let failures = 0;
+const say = (line: string) => process.stdout.write(`${line}\n`);
+
+/** Runs every `.t.sol` and says what ran; zero of an outcome that must be reached is a failure. */
+function fuzzAndInvariants(): void {
+  rmSync(REACHED, { force: true });
+  const runs = values.nightly ? 10_000 : 1_000;
+  const { stdout, stderr } = forge(['test', '--json', '--fuzz-runs', String(runs)]);
+  const json = stdout.slice(stdout.indexOf('{'));
+  if (!json.startsWith('{')) throw new Error(`forge gave no results:\n${stdout}\n${stderr}`);
+  const totals = { tests: 0, fuzzRuns: 0, invariantRuns: 0, calls: 0 };
+  for (const [suite, { test_results: results }] of Object.entries(JSON.parse(json) as Suites)) {
+    for (const [name, { status, reason, kind }] of Object.entries(results)) {
+      totals.tests += 1;
+      totals.fuzzRuns += kind.Fuzz?.runs ?? 0;
+      totals.invariantRuns += kind.Invariant?.runs ?? 0;
+      totals.calls += kind.Invariant?.calls ?? 0;
+      if (status === 'Success') continue;
+      failures += 1;
+      say(`FAIL  ${suite} ${name}: ${reason ?? 'no reason given'}`);
+    }
+  }
+  say(
+    `forge: ${totals.tests} tests, ${totals.fuzzRuns} fuzz runs, ${totals.calls} invariant calls in ${totals.invariantRuns} runs`,
+  );
+  reached();
+}
+
+function reached(): void {
+  const lines = existsSync(REACHED) ? readFileSync(REACHED, 'utf8').trim().split('\n') : [];
+  const sums: Record<string, number> = { slashes: 0, refunds: 0, timeouts: 0 };
+  for (const line of lines) {
+    for (const [outcome, count] of Object.entries(JSON.parse(line) as Record<string, number>)) {
+      sums[outcome] = (sums[outcome] ?? 0) + count;
+    }
+  }
+  const parts = Object.entries(sums).map(([outcome, count]) => `${outcome} ${count}`);
+  say(`reached: ${parts.join(', ')}`);
+  for (const [outcome, count] of Object.entries(sums)) {
+    if (count > 0) continue;
+    failures += 1;
+    say(`FAIL  no run reached any ${outcome}`);
+  }
+}
+
+async function floats(): Promise<void> {
+  for (const { operation, compared, differences } of await longFloats()) {
+    say(`soft-float ${operation.padEnd(8)} ${compared} pairs, ${differences.length} differences`);
+    for (const difference of differences) say(`FAIL  ${difference}`);
+    failures += differences.length;
+  }
+}
+
+/** Nine of ten mutations must be noticed. */
+function mutations(): void {
+  const count = Number(values.count);
+  if (10 * mutate(values.seed, count, say) > count) failures += 1;
+}
+
+if (values.mutate) mutations();
+else {
+  fuzzAndInvariants();
+  await floats();
+  for (const line of coverageTable()) say(line);
+}
+say(failures === 0 ? 'all pass' : `${failures} failures`);
+process.exitCode = failures === 0 ? 0 : 1;
