@@ -1,0 +1,265 @@
+/**
+ * An epoch: which receipts are paid, what everybody is owed since the beginning, and the roots and
+ * the manifest that are anchored (docs/protocol.md, section 5). The same inputs give the same roots.
+ */
+import {
+  type Address,
+  addressWord,
+  type Bytes32,
+  buildTree,
+  concat,
+  fromHex,
+  type MerkleTree,
+  proveLeaf,
+  toHex,
+  uint256,
+} from '#crypto';
+import type { CID } from './cbor.ts';
+import { compareAccounts, dividePool, type Payout, sumPayouts } from './payouts.ts';
+import { receiptHash } from './receipt.ts';
+import type { EpochProof, ReceiptFile } from './receipt-file.ts';
+
+/** What of a receipt goes into an epoch. */
+export type EpochReceipt = {
+  /** The receipt file, as it was before it was anchored. */
+  readonly file: CID;
+  readonly receiptHash: Bytes32;
+  readonly client: Address;
+  readonly provider: Address;
+  readonly adapterId: Bytes32;
+  readonly issuedAt: number;
+  readonly feeWei: bigint;
+  readonly modelOwnerWei: bigint;
+  readonly stakersWei: bigint;
+  readonly fallbackWei: bigint;
+  /** The contributors' sums. */
+  readonly payouts: readonly Payout[];
+};
+
+/** Fees between a client and a provider, since the beginning. */
+export type ChannelFees = {
+  readonly client: Address;
+  readonly provider: Address;
+  readonly feeWei: bigint;
+};
+export type Stake = { readonly account: Address; readonly stakeWei: bigint };
+export type ModelOwner = { readonly adapterId: Bytes32; readonly owner: Address };
+
+/** Everything that is needed to compute an epoch, and what came out: the manifest's contents. */
+export type EpochManifest = {
+  readonly epoch: number;
+  /** Digest of the previous epoch's manifest; null in the first. */
+  readonly previous: Bytes32 | null;
+  /** Who is paid where there is nobody else. */
+  readonly treasury: Address;
+  /** Pots of all epochs together when this one was computed. */
+  readonly potTotalWei: bigint;
+  /** Stakes when the epoch was opened, by account. */
+  readonly stakers: readonly Stake[];
+  readonly modelOwners: readonly ModelOwner[];
+  /** What vouchers collected on chain, by client and provider. */
+  readonly collected: readonly ChannelFees[];
+  /** The receipts paid in this epoch, by receipt hash. */
+  readonly receipts: readonly EpochReceipt[];
+  /** What receipts of all epochs account for of what was collected. */
+  readonly covered: readonly ChannelFees[];
+  /** Cumulative, by account: the payout leaves. */
+  readonly payouts: readonly Payout[];
+};
+
+/** What the previous epoch left behind; of the first epoch, nothing. */
+export type PreviousEpoch = {
+  readonly digest: Bytes32;
+  readonly manifest: EpochManifest;
+} | null;
+
+export type EpochInputs = {
+  readonly epoch: number;
+  readonly previous: PreviousEpoch;
+  readonly treasury: Address;
+  readonly potTotalWei: bigint;
+  readonly stakers: readonly Stake[];
+  readonly modelOwners: readonly ModelOwner[];
+  readonly collected: readonly ChannelFees[];
+  /** Verified receipts; those paid in earlier epochs must be left out by `isPaid`. */
+  readonly receipts: readonly EpochReceipt[];
+  readonly isPaid: (receiptHash: Bytes32) => boolean;
+};
+
+/** The line of a receipt file. @param file CID of its canonical bytes without an epoch's proof */
+export function epochReceiptOf({ receipt, split, payouts }: ReceiptFile, file: CID): EpochReceipt {
+  return {
+    file,
+    receiptHash: receiptHash(receipt),
+    client: receipt.client,
+    provider: receipt.provider,
+    adapterId: receipt.adapterId,
+    issuedAt: receipt.issuedAt,
+    feeWei: receipt.feeWei,
+    modelOwnerWei: split.modelOwnerWei,
+    stakersWei: split.stakersWei,
+    fallbackWei: split.fallbackWei,
+    payouts,
+  };
+}
+
+const channelKey = (each: { readonly client: Address; readonly provider: Address }) =>
+  `${each.client}/${each.provider}`;
+const compareHex = compareAccounts;
+const compareChannels = (a: ChannelFees, b: ChannelFees) =>
+  compareHex(a.client, b.client) || compareHex(a.provider, b.provider);
+const sumWei = (payouts: readonly Payout[]) =>
+  payouts.reduce((sum, { amountWei }) => sum + amountWei, 0n);
+
+/** What a receipt takes out of the pot. */
+export function potPartOf(receipt: EpochReceipt): bigint {
+  const { modelOwnerWei, stakersWei, fallbackWei, payouts } = receipt;
+  return modelOwnerWei + stakersWei + fallbackWei + sumWei(payouts);
+}
+
+/**
+ * Computes an epoch. A receipt is paid once, and only as far as vouchers of its client to its
+ * provider were collected; the others wait for a later epoch. The total never exceeds the pots.
+ */
+export function aggregateEpoch(inputs: EpochInputs): EpochManifest {
+  const before = inputs.previous?.manifest ?? null;
+  const covered = new Map(before?.covered.map((each) => [channelKey(each), each]) ?? []);
+  const collected = new Map(inputs.collected.map((each) => [channelKey(each), each.feeWei]));
+  let totalWei = sumWei(before?.payouts ?? []);
+  const paid = new Map<Bytes32, EpochReceipt>();
+  for (const receipt of inOrder(inputs.receipts)) {
+    if (receipt.feeWei === 0n || paid.has(receipt.receiptHash)) continue;
+    if (inputs.isPaid(receipt.receiptHash)) continue;
+    const key = channelKey(receipt);
+    const feeWei = (covered.get(key)?.feeWei ?? 0n) + receipt.feeWei;
+    const partWei = potPartOf(receipt);
+    if (feeWei > (collected.get(key) ?? 0n) || totalWei + partWei > inputs.potTotalWei) continue;
+    covered.set(key, { client: receipt.client, provider: receipt.provider, feeWei });
+    totalWei += partWei;
+    paid.set(receipt.receiptHash, receipt);
+  }
+  const receipts = [...paid.values()].sort((a, b) => compareHex(a.receiptHash, b.receiptHash));
+  const stakers = [...inputs.stakers].sort((a, b) => compareAccounts(a.account, b.account));
+  const used = new Set(receipts.map(({ adapterId }) => adapterId));
+  const modelOwners = inputs.modelOwners
+    .filter(({ adapterId }) => used.has(adapterId))
+    .sort((a, b) => compareHex(a.adapterId, b.adapterId));
+  const due = duePayouts(receipts, stakers, modelOwners, inputs.treasury);
+  return {
+    epoch: inputs.epoch,
+    previous: inputs.previous?.digest ?? null,
+    treasury: inputs.treasury,
+    potTotalWei: inputs.potTotalWei,
+    stakers,
+    modelOwners,
+    collected: [...inputs.collected].sort(compareChannels),
+    receipts,
+    covered: [...covered.values()].sort(compareChannels),
+    payouts: sumPayouts([...(before?.payouts ?? []), ...due]),
+  };
+}
+
+/** The order in which receipts are considered: the older first, then by hash. */
+function inOrder(receipts: readonly EpochReceipt[]): readonly EpochReceipt[] {
+  return [...receipts].sort(
+    (a, b) => a.issuedAt - b.issuedAt || compareHex(a.receiptHash, b.receiptHash),
+  );
+}
+
+/** What an epoch's receipts add: contributors, model owners, stakers and the treasury. */
+function duePayouts(
+  receipts: readonly EpochReceipt[],
+  stakers: readonly Stake[],
+  modelOwners: readonly ModelOwner[],
+  treasury: Address,
+): readonly Payout[] {
+  const owners = new Map(modelOwners.map(({ adapterId, owner }) => [adapterId, owner]));
+  const due: Payout[] = [];
+  let stakersWei = 0n;
+  for (const receipt of receipts) {
+    const owner = owners.get(receipt.adapterId) ?? treasury;
+    due.push(...receipt.payouts);
+    due.push({ account: owner, amountWei: receipt.modelOwnerWei });
+    due.push({ account: treasury, amountWei: receipt.fallbackWei });
+    stakersWei += receipt.stakersWei;
+  }
+  return [...due, ...stakersPayouts(stakersWei, stakers, treasury)];
+}
+
+/** Divides the stakers' part by stake, the remainder to the first; without stake, the treasury's. */
+export function stakersPayouts(
+  poolWei: bigint,
+  stakers: readonly Stake[],
+  treasury: Address,
+): readonly Payout[] {
+  if (stakers.every(({ stakeWei }) => stakeWei === 0n)) {
+    return [{ account: treasury, amountWei: poolWei }];
+  }
+  const staked = [...stakers]
+    .filter(({ stakeWei }) => stakeWei > 0n)
+    .sort((a, b) => compareAccounts(a.account, b.account));
+  const amounts = dividePool(
+    poolWei,
+    staked.map(({ stakeWei }) => stakeWei),
+  );
+  return staked.map(({ account }, i) => ({ account, amountWei: amounts[i] as bigint }));
+}
+
+/** Words `(index, account, cumulativeWei)`. */
+export function payoutLeafBytes(index: number, payout: Payout): Uint8Array {
+  return concat(uint256(index), addressWord(payout.account), uint256(payout.amountWei));
+}
+
+/** What is anchored. */
+export type EpochRoots = {
+  readonly epoch: number;
+  readonly payoutRoot: Bytes32;
+  readonly leafCount: number;
+  readonly totalWei: bigint;
+  readonly receiptsRoot: Bytes32;
+  readonly receiptCount: number;
+  readonly payoutTree: MerkleTree;
+  readonly receiptsTree: MerkleTree;
+};
+
+/** The roots of a manifest. */
+export function epochRoots(manifest: EpochManifest): EpochRoots {
+  const payoutTree = buildTree(manifest.payouts.map((payout, i) => payoutLeafBytes(i, payout)));
+  const receiptsTree = buildTree(manifest.receipts.map((each) => fromHex(each.receiptHash)));
+  return {
+    epoch: manifest.epoch,
+    payoutRoot: toHex(payoutTree.root),
+    leafCount: payoutTree.count,
+    totalWei: sumWei(manifest.payouts),
+    receiptsRoot: toHex(receiptsTree.root),
+    receiptCount: receiptsTree.count,
+    payoutTree,
+    receiptsTree,
+  };
+}
+
+/** The arguments of `Epochs.claim` for one account. */
+export type PayoutClaim = {
+  readonly account: Address;
+  readonly cumulativeWei: bigint;
+  readonly index: number;
+  readonly proof: readonly Bytes32[];
+};
+
+/** What an account claims from a manifest's root, or null if it is owed nothing. */
+export function payoutClaim(manifest: EpochManifest, account: Address): PayoutClaim | null {
+  const index = manifest.payouts.findIndex((payout) => payout.account === account);
+  if (index < 0) return null;
+  const { siblings } = proveLeaf(epochRoots(manifest).payoutTree, index);
+  const { amountWei } = manifest.payouts[index] as Payout;
+  return { account, cumulativeWei: amountWei, index, proof: siblings.map(toHex) };
+}
+
+/** The proof that a receipt is in the epoch, or null if it is not. */
+export function epochProofOf(manifest: EpochManifest, hash: Bytes32): EpochProof | null {
+  const index = manifest.receipts.findIndex((each) => each.receiptHash === hash);
+  if (index < 0) return null;
+  const { epoch, receiptsRoot, receiptCount, receiptsTree } = epochRoots(manifest);
+  const { siblings } = proveLeaf(receiptsTree, index);
+  return { epoch, receiptsRoot, receiptCount, index, siblings };
+}
