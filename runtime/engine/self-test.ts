@@ -1,0 +1,119 @@
+// A digest of what a kernel build computes: a forward pass, LoRA and full gradients, AdamW and
+// decoding on a small fixed model. Two builds may stand in for each other when their digests agree.
+import { createHash, type Hash } from 'node:crypto';
+import { BatchGraph } from '../serve/batch-graph.ts';
+import { Arena, type KernelMemory } from './arena.ts';
+import {
+  initialLora,
+  layoutSize,
+  loraLayout,
+  type ModelConfig,
+  parameterLayout,
+  weightsOf,
+} from './config.ts';
+import { Graph } from './graph.ts';
+import { randomBits, uniform } from './random.ts';
+
+const plain: ModelConfig = {
+  hiddenSize: 40,
+  layers: 2,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 16,
+  ffnSize: 72,
+  vocabSize: 104,
+  contextLength: 64,
+  rmsEps: 1e-5,
+  ropeTheta: 10000,
+  tiedEmbeddings: false,
+};
+
+/** Everything that a model of the family may have besides. */
+const featured: ModelConfig = {
+  ...plain,
+  tiedEmbeddings: true,
+  attentionBias: 'qkvo',
+  mlpBias: true,
+  headNorms: true,
+  windows: [13, 0],
+  ropeScaling: { type: 'llama3', factor: 8, lowFactor: 1, highFactor: 4, originalContext: 32 },
+};
+
+/** Hex SHA-256 over the bits of every result of the fixed computation. */
+export function kernelDigest(memory: KernelMemory): string {
+  const arena = new Arena(memory);
+  const digest = createHash('sha256');
+  for (const config of [plain, featured]) digestModel(arena, config, digest);
+  const points = Float64Array.from({ length: 33 }, (_, i) => i * 0.7 - 11);
+  for (const entry of ['scalar_exp', 'scalar_log', 'scalar_sin', 'scalar_cos'] as const) {
+    digest.update(points.map((x) => arena.call(entry, entry === 'scalar_log' ? x * x : x)));
+  }
+  return digest.digest('hex');
+}
+
+function digestModel(arena: Arena, config: ModelConfig, digest: Hash): void {
+  const graph = new Graph(arena, config, true);
+  const parameters = graph.parameters();
+  for (const slot of parameterLayout(config)) {
+    for (let i = slot.offset; i < slot.offset + slot.rows * slot.columns; i++) {
+      parameters[i] = slot.name.endsWith('norm.weight') ? 1 : uniform(7, i) * 0.4 - 0.2;
+    }
+  }
+  graph.pack();
+  const tokens = Int32Array.from({ length: 53 }, (_, i) => randomBits(11, i) % config.vocabSize);
+  const mask = Uint8Array.from(tokens, (_, i) => (i % 5 === 0 ? 0 : 1));
+  const layout = loraLayout(config, 4);
+  const flat = initialLora(layout, 3);
+  for (let i = 0; i < flat.length; i++) flat[i] = flat[i]! + uniform(5, i) * 0.1;
+  const adapter = graph.placeAdapter({ rank: 4, alpha: 8, parameters: flat });
+  const gradient = new Float32Array(layoutSize(layout));
+  const loss = graph.recordGradient(adapter, tokens, mask, 1 / 40, gradient);
+  digest.update(new Float64Array([loss])).update(gradient);
+  const cache = graph.placeCache(config.contextLength);
+  digest.update(graph.extend(adapter, cache, tokens.subarray(0, 20), 0));
+  digest.update(graph.extend(adapter, cache, tokens.subarray(20, 21), 20));
+  digest.update(graph.extend(null, cache, tokens.subarray(21, 29), 21));
+  digest.update(graph.score(adapter, tokens).logprobs);
+  digest.update(batchBits(graph, flat, tokens));
+  const n = graph.parameterCount;
+  const [sum, m, v] = [0, 1, 2].map(() => {
+    const at = arena.allocate(n * 4);
+    arena.f32(at, n).fill(0);
+    return at;
+  }) as [number, number, number];
+  digest.update(new Float64Array([graph.fullGradient(tokens, mask, 1 / 40, sum)]));
+  digest.update(new Float64Array([arena.call('sum_squares', sum, n)]));
+  digest.update(arena.f32(sum, n));
+  const rates = [0.5, 1e-3, 0.9, 0.95, 1 - 0.9, 1 - 0.95, 1e-8, 0.1];
+  arena.call('adamw', graph.parametersAt, sum, m, v, n, ...rates);
+  digest.update(arena.f32(graph.parametersAt, n)).update(arena.f32(v, n));
+}
+
+/** Logits of two sequences in one step: the adapter and the base, with pages of eight positions. */
+function batchBits(graph: Graph, flat: Float32Array, tokens: Int32Array): Float32Array {
+  const { arena, config } = graph;
+  const sizes = { sequences: 2, rows: 32, pagePositions: 8, poolBytes: 2 ** 18, rankMax: 4 };
+  const weights = weightsOf(config, graph.parameters().slice());
+  const batch = new BatchGraph(arena, weights, sizes);
+  const adapter = { rank: 4, alpha: 8, parameters: flat };
+  const { pages } = batch.layoutOf(adapter.rank);
+  const take = () => batch.pool.take()!;
+  const at = batch.placeHeader(adapter, Array.from({ length: pages }, take));
+  for (let layer = 0; layer < config.layers; layer++) batch.pack(at, adapter, layer);
+  const tables = [batch.takeTable()!, batch.takeTable()!];
+  for (const table of tables) {
+    for (let i = 0; i < batch.pagesFor(24); i++) batch.setPage(table, i, take());
+  }
+  const step = (start: number, end: number) =>
+    batch.step(
+      tables.map((table, i) => ({
+        table,
+        tokens: tokens.subarray(start, end - i),
+        start,
+        adapter: i === 0 ? at : 0,
+        wanted: true,
+      })),
+    );
+  step(0, 15);
+  return step(14, 16).slice();
+}

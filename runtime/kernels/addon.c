@@ -1,0 +1,87 @@
+// The native build of the kernels as a Node-API addon: allocate(bytes) gives a 64-byte aligned arena,
+// call(arena, index, argumentsOffset) runs the entry named names[index].
+#include <node_api.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+#include "kernels.c"
+
+#define ENTRIES(X) \
+  X(workspace_bytes) X(model_size) X(base_frequencies) X(build_rope) X(pack_model) X(adapter_packed_size) \
+  X(pack_adapter) X(batch_bytes) X(batch_pack) X(batch_extend) X(record_gradient) X(full_gradient) X(extend) X(score) \
+  X(adamw) X(sum_squares) X(add) X(scalar_exp) X(scalar_log) \
+  X(scalar_sin) X(scalar_cos) X(scalar_sqrt) X(op_matmul) X(op_rmsnorm) \
+  X(op_rmsnorm_backward) X(op_swiglu) X(op_swiglu_backward) X(op_softmax) X(op_window_softmax) X(op_softmax_backward) \
+  X(op_rope) X(op_cross_entropy) X(op_exp)
+
+#define NAME(entry) #entry,
+#define FUNCTION(entry) entry,
+static const char *const entry_names[] = {ENTRIES(NAME)};
+static f64 (*const entry_functions[])(u8 *, u32) = {ENTRIES(FUNCTION)};
+#define ENTRY_COUNT (sizeof entry_names / sizeof *entry_names)
+
+static napi_value fail(napi_env env, const char *message) {
+  napi_throw_error(env, "NATIVE_KERNELS", message);
+  return NULL;
+}
+
+static void release(napi_env env, void *data, void *hint) {
+  (void)env;
+  (void)hint;
+  free(data);
+}
+
+static napi_value allocate(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value argument, result;
+  double bytes;
+  if (napi_get_cb_info(env, info, &count, &argument, NULL, NULL) != napi_ok || count < 1 ||
+      napi_get_value_double(env, argument, &bytes) != napi_ok || bytes < 1 || bytes > 4294967295.0) {
+    return fail(env, "allocate expects a number of bytes below 2^32");
+  }
+  const size_t align = bytes >= 4194304.0 ? 2097152 : 64;
+  const size_t size = ((size_t)bytes + align - 1) / align * align;
+  void *data = NULL;
+  if (posix_memalign(&data, align, size)) return fail(env, "out of memory for the kernel arena");
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  if (align > 64) madvise(data, size, MADV_HUGEPAGE);
+#endif
+  memset(data, 0, (size_t)bytes);
+  if (napi_create_external_arraybuffer(env, data, (size_t)bytes, release, NULL, &result) != napi_ok) {
+    free(data);
+    return fail(env, "this Node build allows no external array buffers");
+  }
+  return result;
+}
+
+static napi_value call(napi_env env, napi_callback_info info) {
+  size_t count = 3, bytes;
+  napi_value arguments[3], result;
+  void *arena;
+  u32 index, at;
+  if (napi_get_cb_info(env, info, &count, arguments, NULL, NULL) != napi_ok || count < 3 ||
+      napi_get_arraybuffer_info(env, arguments[0], &arena, &bytes) != napi_ok ||
+      napi_get_value_uint32(env, arguments[1], &index) != napi_ok ||
+      napi_get_value_uint32(env, arguments[2], &at) != napi_ok || index >= ENTRY_COUNT) {
+    return fail(env, "call expects (arena, entry index, offset of the arguments)");
+  }
+  napi_create_double(env, entry_functions[index](arena, at), &result);
+  return result;
+}
+
+NAPI_MODULE_INIT() {
+  napi_value names, text, function;
+  napi_create_array_with_length(env, ENTRY_COUNT, &names);
+  for (u32 i = 0; i < ENTRY_COUNT; i++) {
+    napi_create_string_utf8(env, entry_names[i], NAPI_AUTO_LENGTH, &text);
+    napi_set_element(env, names, i, text);
+  }
+  napi_set_named_property(env, exports, "names", names);
+  napi_create_function(env, "allocate", NAPI_AUTO_LENGTH, allocate, NULL, &function);
+  napi_set_named_property(env, exports, "allocate", function);
+  napi_create_function(env, "call", NAPI_AUTO_LENGTH, call, NULL, &function);
+  napi_set_named_property(env, exports, "call", function);
+  return exports;
+}

@@ -1,0 +1,143 @@
+/**
+ * The configuration and weights of a model directory, without its tokenizer: one safetensors file or
+ * an index and its shards, every tensor checked against the configuration before any is read.
+ */
+import { basename } from 'node:path';
+import type { ModelConfig, ModelWeights } from '../engine/config.ts';
+import { readModelConfig, weightShapes } from './config.ts';
+import { ModelError } from './errors.ts';
+import { type ModelFiles, openFiles } from './files.ts';
+import { openSafetensors, type SafetensorsFile } from './safetensors.ts';
+
+const SINGLE_FILE = 'model.safetensors';
+const INDEX_FILE = 'model.safetensors.index.json';
+/** Tensors of older checkpoints that hold nothing: the rotary frequencies follow from the config. */
+const IDLE = /(^|\.)rotary_emb\.inv_freq$/;
+
+/** Weights that are read from disk when they are asked for. */
+export type StoredWeights = Required<ModelWeights>;
+
+/**
+ * Opens the weights of a directory.
+ *
+ * @throws ModelError naming file, key, what was expected and what was found
+ */
+export function openWeights(directory: string): Promise<StoredWeights> {
+  return readWeights(openFiles(directory, []));
+}
+
+/** The same from files that something else reads too. */
+export async function readWeights(files: ModelFiles): Promise<StoredWeights> {
+  const config = readModelConfig(await files.json('config.json', 'CONFIG_INVALID'));
+  const places = await placesOf(files);
+  checkWeights(config, places);
+  const fileOf = (name: string) => {
+    const file = places.get(name);
+    if (file === undefined) throw missing(name);
+    return file;
+  };
+  const fill = (name: string, into: Float32Array) => {
+    if (fileOf(name).fill(name, into)) return;
+    throw new ModelError('TENSOR_NOT_FINITE', 'a weight is not a number', {
+      key: name,
+      expected: 'finite values',
+      found: 'NaN or infinity',
+      remedy: 'use another model',
+    });
+  };
+  return {
+    config,
+    fill,
+    tensor(name) {
+      const shape = fileOf(name).entries.get(name)?.shape ?? [];
+      const values = new Float32Array(shape.reduce((product, size) => product * size, 1));
+      fill(name, values);
+      return values;
+    },
+  };
+}
+
+/** The file of each tensor, from one safetensors file or from an index of several. */
+async function placesOf(files: ModelFiles): Promise<Map<string, SafetensorsFile>> {
+  const places = new Map<string, SafetensorsFile>();
+  const open = async (name: string) => openSafetensors(await files.source(name), name);
+  if ((await files.has(SINGLE_FILE)) || !(await files.has(INDEX_FILE))) {
+    const file = await open(SINGLE_FILE);
+    for (const name of file.entries.keys()) places.set(name, file);
+    return places;
+  }
+  const index = await files.json(INDEX_FILE, 'SAFETENSORS_INDEX_INVALID');
+  const shards = new Map<string, SafetensorsFile>();
+  for (const [name, shard] of shardOfTensors(index)) {
+    const file = shards.get(shard) ?? (await open(shard));
+    shards.set(shard, file);
+    if (!file.entries.has(name)) throw missing(name, shard);
+    places.set(name, file);
+  }
+  return places;
+}
+
+function shardOfTensors(index: unknown): [name: string, shard: string][] {
+  const map =
+    typeof index === 'object' && index !== null
+      ? (index as { weight_map?: unknown }).weight_map
+      : undefined;
+  if (typeof map !== 'object' || map === null) {
+    throw indexProblem('weight_map', 'an object', map);
+  }
+  return Object.entries(map).map(([name, shard]: [string, unknown]) => {
+    // A plain name only: an index must not reach files outside its directory.
+    if (typeof shard !== 'string' || basename(shard) !== shard || !shard.endsWith('.safetensors')) {
+      throw indexProblem(name, 'the plain name of a .safetensors file', shard);
+    }
+    return [name, shard];
+  });
+}
+
+function indexProblem(key: string, expected: string, found: unknown): ModelError {
+  return new ModelError('SAFETENSORS_INDEX_INVALID', 'the index of shards cannot be used', {
+    file: INDEX_FILE,
+    key,
+    expected,
+    found: (JSON.stringify(found) ?? 'nothing').slice(0, 80),
+  });
+}
+
+/** Every weight is there with its shape, and none that the engine would leave out. */
+function checkWeights(config: ModelConfig, places: ReadonlyMap<string, SafetensorsFile>): void {
+  const shapes = weightShapes(config);
+  for (const [name, shape] of shapes) {
+    const found = places.get(name)?.entries.get(name)?.shape;
+    if (found === undefined) throw missing(name);
+    if (found.length !== shape.length || found.some((value, i) => value !== shape[i])) {
+      throw new ModelError('TENSOR_SHAPE', 'a weight does not fit config.json', {
+        key: name,
+        expected: `shape [${shape.join(', ')}]`,
+        found: `[${found.join(', ')}]`,
+        remedy: 'use the config.json that belongs to these weights',
+      });
+    }
+  }
+  for (const name of places.keys()) {
+    if (shapes.has(name) || IDLE.test(name)) continue;
+    // Some files hold the output head twice; the config says that it is the embedding.
+    if (name === 'lm_head.weight' && config.tiedEmbeddings) continue;
+    const isBias = name.endsWith('.bias');
+    const code = isBias ? 'BIAS_UNSUPPORTED' : 'TENSOR_UNEXPECTED';
+    throw new ModelError(code, 'config.json does not speak of this weight', {
+      key: name,
+      expected: `only the ${shapes.size} weights of this configuration`,
+      found: isBias ? 'a bias' : 'another',
+      remedy: 'use the config.json that belongs to these weights',
+    });
+  }
+}
+
+function missing(name: string, file?: string): ModelError {
+  return new ModelError('TENSOR_MISSING', 'the model lacks a weight', {
+    ...(file === undefined ? {} : { file }),
+    key: name,
+    expected: 'a tensor of this name',
+    found: 'none',
+  });
+}

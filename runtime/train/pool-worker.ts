@@ -1,0 +1,57 @@
+// The worker side of the pool: an engine of its own, and adapters by number.
+import type { BackendChoice } from '../engine/backend.ts';
+import { type ModelConfig, weightsOf } from '../engine/config.ts';
+import { createEngine, type Engine, type TrainingRecord } from '../engine/engine.ts';
+import type { Adapter } from '../engine/graph.ts';
+
+export type PoolWorkerData = {
+  readonly role: 'pool';
+  readonly config: ModelConfig;
+  readonly backend: BackendChoice;
+  readonly parameters: SharedArrayBuffer;
+};
+
+/** The number of an adapter the worker was given before; 0 is none. */
+type AdapterNumber = { readonly adapter: number };
+
+export type PoolRequest =
+  | { kind: 'keep'; number: number; adapter: Adapter }
+  | { kind: 'forget'; number: number }
+  | { kind: 'gradients'; adapter: Adapter; records: readonly TrainingRecord[] }
+  | ({ kind: 'score'; tokens: Int32Array } & AdapterNumber)
+  | { kind: 'describe' };
+
+/** Handles the requests of one pool worker. */
+export class PoolWorker {
+  readonly #engine: Engine;
+  readonly #adapters = new Map<number, Adapter>();
+
+  constructor(data: PoolWorkerData) {
+    const weights = weightsOf(data.config, new Float32Array(data.parameters));
+    this.#engine = createEngine(weights, { backend: data.backend });
+  }
+
+  handle(request: PoolRequest): unknown {
+    switch (request.kind) {
+      case 'keep':
+        this.#adapters.set(request.number, request.adapter);
+        return;
+      case 'forget':
+        this.#adapters.delete(request.number);
+        return;
+      case 'gradients':
+        return this.#engine.recordGradients(request.adapter, request.records);
+      case 'score':
+        return this.#engine.score(this.#adapter(request.adapter), request.tokens);
+      case 'describe':
+        return { backend: this.#engine.backend };
+    }
+  }
+
+  #adapter(number: number): Adapter | null {
+    if (number === 0) return null;
+    const adapter = this.#adapters.get(number);
+    if (adapter === undefined) throw new Error(`expected a known adapter, found number ${number}`);
+    return adapter;
+  }
+}
