@@ -1,0 +1,124 @@
+/**
+ * What every command that talks to a running swarm needs: the swarm file that `openledger testnet`
+ * writes into its data directory, and calls to a node's HTTP API with clear errors.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { NodeError } from '../errors.ts';
+import { parseSwarmFile, type SwarmFile } from '../swarm-file.ts';
+
+export type GlobalOptions = { readonly dataDir: string; readonly json: boolean };
+
+/** Global options of the root command, wherever in the tree `command` is. */
+export function globals(command: Command): GlobalOptions {
+  return command.optsWithGlobals<{ dataDir: string; json: boolean }>();
+}
+
+/** Reads the swarm file; NOT_RUNNING when there is none. */
+export function readSwarm(dataDir: string): SwarmFile {
+  const file = join(dataDir, 'swarm.json');
+  if (!existsSync(file))
+    throw new NodeError(
+      'NOT_RUNNING',
+      { dataDir },
+      'start a swarm with `npm start`, or name its folder with --data-dir',
+    );
+  return parseSwarmFile(readFileSync(file, 'utf8'), file);
+}
+
+export type ApiCall = {
+  readonly method?: 'GET' | 'POST';
+  readonly body?: unknown;
+  readonly bytes?: Uint8Array;
+  readonly timeoutMs?: number;
+};
+
+/** One call of a node's control API; API_FAILED says which and why. */
+export async function callApi<Reply>(
+  api: string,
+  token: string,
+  path: string,
+  call: ApiCall = {},
+): Promise<Reply> {
+  const url = `${api}${path}`;
+  const response = await fetchApi(url, token, call);
+  const text = await response.text();
+  if (!response.ok) {
+    throw new NodeError(
+      'API_FAILED',
+      { url, reason: reasonOf(text, response.status) },
+      adviceFor(response.status),
+    );
+  }
+  return JSON.parse(text) as Reply;
+}
+
+/** As `callApi`, for replies that are bytes. */
+export async function callApiBytes(api: string, token: string, path: string): Promise<Uint8Array> {
+  const url = `${api}${path}`;
+  const response = await fetchApi(url, token, {});
+  if (!response.ok) {
+    const reason = reasonOf(await response.text(), response.status);
+    throw new NodeError('API_FAILED', { url, reason }, adviceFor(response.status));
+  }
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+async function fetchApi(url: string, token: string, call: ApiCall): Promise<Response> {
+  const headers: Record<string, string> = { authorization: `Bearer ${token}` };
+  let body: string | Uint8Array<ArrayBuffer> | undefined;
+  if (call.bytes !== undefined) {
+    headers['content-type'] = 'application/octet-stream';
+    body = new Uint8Array(call.bytes);
+  } else if (call.body !== undefined) {
+    headers['content-type'] = 'application/json';
+    body = JSON.stringify(call.body, (_key, value) =>
+      typeof value === 'bigint' ? value.toString() : value,
+    );
+  }
+  try {
+    return await fetch(url, {
+      method: call.method ?? (body === undefined ? 'GET' : 'POST'),
+      headers,
+      ...(body === undefined ? {} : { body }),
+      signal: AbortSignal.timeout(call.timeoutMs ?? 60_000),
+    });
+  } catch (error) {
+    throw new NodeError(
+      'API_FAILED',
+      {
+        url,
+        reason:
+          error instanceof Error
+            ? ((error.cause as Error | undefined)?.message ?? error.message)
+            : String(error),
+      },
+      'is the swarm running? `openledger info` tells; `npm start` starts it',
+      error,
+    );
+  }
+}
+
+function reasonOf(text: string, status: number): string {
+  try {
+    const body = JSON.parse(text) as { error?: { message?: string } | string; message?: string };
+    const told = typeof body.error === 'object' ? body.error.message : (body.message ?? body.error);
+    return told ?? `status ${status}`;
+  } catch {
+    return `status ${status}: ${text.slice(0, 200)}`;
+  }
+}
+
+const adviceFor = (status: number): string =>
+  status === 404
+    ? 'check the name or number; `openledger info` lists what there is'
+    : 'correct what the reason names and try again';
+
+/** Prints a result: an object as one JSON line, or the text. */
+export function print(options: GlobalOptions, value: Record<string, unknown>, text: string): void {
+  const line = options.json
+    ? JSON.stringify(value, (_key, entry) => (typeof entry === 'bigint' ? entry.toString() : entry))
+    : text;
+  process.stdout.write(`${line}\n`);
+}

@@ -1,0 +1,179 @@
+/**
+ * The bodies of `/v1/chat/completions` and `/v1/completions`, parsed into the one question that the
+ * swarm understands. What we cannot honour is refused by name, never ignored in silence.
+ */
+import { z } from 'zod';
+import { ApiError } from './errors.ts';
+
+/** One question to the swarm, whichever endpoint it came through. */
+export type Question = {
+  readonly model: string;
+  readonly prompt: string;
+  /** null: as many as the gateway's configuration allows by default. */
+  readonly maxTokens: number | null;
+  readonly temperature: number;
+  readonly topP: number;
+  /** null: the gateway draws one, so that a continuation on another provider can repeat it. */
+  readonly seed: number | null;
+  readonly stop: readonly string[];
+  readonly stream: boolean;
+  readonly includeUsage: boolean;
+  readonly route: Route;
+};
+
+/** What a client may ask of the routing. */
+export type Route = {
+  /** Only this provider is asked; null: the best. */
+  readonly provider: string | null;
+  /** `payment`: scores are not recomputed before paying, only what the client pays for. */
+  readonly verify: 'all' | 'payment' | null;
+};
+
+const STOPS_MAX = 4;
+const STOP_BYTES_MAX = 64;
+
+const text = z.union([
+  z.string(),
+  z
+    .array(z.object({ type: z.literal('text'), text: z.string() }))
+    .min(1)
+    .transform((parts) => parts.map((part) => part.text).join('')),
+]);
+
+const shared = {
+  model: z.string().min(1),
+  max_tokens: z.number().int().min(1).nullish(),
+  temperature: z.number().min(0).max(2).nullish(),
+  top_p: z.number().gt(0).max(1).nullish(),
+  seed: z.number().int().min(-2147483648).max(4294967295).nullish(),
+  stop: z
+    .union([z.string().min(1), z.array(z.string().min(1)).max(STOPS_MAX)])
+    .nullish()
+    .transform((stop) => (stop === null || stop === undefined ? [] : [stop].flat())),
+  stream: z.boolean().nullish(),
+  stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
+  route: z
+    .object({
+      provider: z
+        .string()
+        .regex(/^0x[0-9a-fA-F]{40}$/)
+        .nullish(),
+      verify: z.enum(['all', 'payment']).nullish(),
+    })
+    .nullish(),
+};
+
+const chatBody = z.object({
+  ...shared,
+  max_completion_tokens: z.number().int().min(1).nullish(),
+  messages: z
+    .array(
+      z.object({
+        role: z.enum(['system', 'developer', 'user', 'assistant']),
+        content: text,
+      }),
+    )
+    .min(1),
+});
+
+const completionBody = z.object({
+  ...shared,
+  prompt: z.union([z.string(), z.tuple([z.string()]).transform(([only]) => only)]),
+});
+
+/** @throws ApiError invalid_request or unsupported_parameter, naming the parameter. */
+export function parseChat(body: unknown): Question {
+  refuseUnsupported(body);
+  const parsed = parse(chatBody, body);
+  return question(
+    parsed,
+    renderChat(parsed.messages),
+    parsed.max_completion_tokens ?? parsed.max_tokens ?? null,
+  );
+}
+
+/** @throws ApiError invalid_request or unsupported_parameter, naming the parameter. */
+export function parseCompletion(body: unknown): Question {
+  refuseUnsupported(body);
+  const parsed = parse(completionBody, body);
+  return question(parsed, parsed.prompt, parsed.max_tokens ?? null);
+}
+
+/**
+ * A conversation as plain text. The bases of this network are completion models without a chat
+ * template: turns are paragraphs, and the answer is the next one.
+ */
+export const renderChat = (messages: readonly { readonly content: string }[]): string =>
+  messages.map((message) => `${message.content}\n\n`).join('');
+
+type Shared = z.output<z.ZodObject<typeof shared>>;
+
+function question(body: Shared, prompt: string, maxTokens: number | null): Question {
+  if (prompt.trim() === '') throw new ApiError('invalid_request', 'the prompt is empty', 'prompt');
+  for (const stop of body.stop)
+    if (Buffer.byteLength(stop) > STOP_BYTES_MAX)
+      throw new ApiError('invalid_request', `a stop is at most ${STOP_BYTES_MAX} bytes`, 'stop');
+  return {
+    model: body.model,
+    prompt,
+    maxTokens,
+    temperature: body.temperature ?? 1,
+    topP: body.top_p ?? 1,
+    seed: body.seed === null || body.seed === undefined ? null : body.seed >>> 0,
+    stop: body.stop,
+    stream: body.stream ?? false,
+    includeUsage: body.stream_options?.include_usage ?? false,
+    route: {
+      provider: body.route?.provider?.toLowerCase() ?? null,
+      verify: body.route?.verify ?? null,
+    },
+  };
+}
+
+function parse<Schema extends z.ZodType>(schema: Schema, body: unknown): z.output<Schema> {
+  const result = schema.safeParse(body);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const param = issue?.path.length ? issue.path.join('.') : null;
+  throw new ApiError('invalid_request', `${param ?? 'the body'}: ${issue?.message}`, param);
+}
+
+/** Parameters with the one value we can honour; anything else is refused by name. */
+const ONLY: Readonly<Record<string, readonly unknown[]>> = {
+  n: [1],
+  best_of: [1],
+  echo: [false],
+  suffix: [''],
+  logprobs: [false, 0],
+  top_logprobs: [0],
+  frequency_penalty: [0],
+  presence_penalty: [0],
+};
+const NEVER = ['tools', 'functions', 'tool_choice', 'function_call', 'audio', 'modalities'];
+
+function refuseUnsupported(body: unknown): void {
+  if (typeof body !== 'object' || body === null)
+    throw new ApiError('invalid_request', 'the body must be a JSON object');
+  const fields = body as Record<string, unknown>;
+  const given = (name: string) => fields[name] !== undefined && fields[name] !== null;
+  for (const [name, allowed] of Object.entries(ONLY))
+    if (given(name) && !allowed.includes(fields[name]))
+      throw new ApiError(
+        'unsupported_parameter',
+        `${name} can only be ${JSON.stringify(allowed[0])} here`,
+        name,
+      );
+  for (const name of NEVER)
+    if (given(name))
+      throw new ApiError('unsupported_parameter', `${name} is not supported here`, name);
+  const bias = fields['logit_bias'];
+  if (typeof bias === 'object' && bias !== null && Object.keys(bias).length > 0)
+    throw new ApiError('unsupported_parameter', 'logit_bias is not supported here', 'logit_bias');
+  const format = fields['response_format'] as { type?: unknown } | null | undefined;
+  if (format !== null && format !== undefined && format.type !== 'text')
+    throw new ApiError(
+      'unsupported_parameter',
+      'response_format can only be text here',
+      'response_format',
+    );
+}

@@ -1,0 +1,27 @@
+/** What a gateway needs of the base: its tokenizer and the length of its context, not its weights. */
+import type { ReceiptCheck } from '#protocol';
+import type { Tokenizer } from '#runtime';
+import { textOfBytes } from '../provider/writer.ts';
+
+/** What the base says about texts. */
+export type Wording = {
+  /** Tokens of prompt and answer together; one place of the context is the opening mark's. */
+  readonly contextTokens: number;
+  readonly countTokens: (text: string) => number;
+  /** The text of whole pieces, as providers show it. */
+  readonly textOf: (tokens: readonly number[]) => string;
+};
+
+export const wordingOf = (base: {
+  readonly config: { readonly contextLength: number };
+  readonly tokenizer: Tokenizer;
+}): Wording => ({
+  contextTokens: base.config.contextLength - 1,
+  countTokens: (text) => base.tokenizer.encode(text).length,
+  textOf: (tokens) => textOfBytes(base.tokenizer.decodeBytes(tokens)),
+});
+
+/** How the counts in a receipt are checked. */
+export const exchangeTokens =
+  ({ countTokens }: Pick<Wording, 'countTokens'>): ReceiptCheck['countTokens'] =>
+  (prompt, output) => ({ promptTokens: countTokens(prompt), outputTokens: countTokens(output) });

@@ -1,0 +1,23 @@
+/** Credits that contracts hold for an account: rewards, shares of slashes, fees. Their owner takes them. */
+import type { ChainPort } from './chain-port.ts';
+
+const HOLDERS = ['Staking', 'TaskEscrow', 'InferenceEscrow', 'Epochs'] as const;
+type Holder = (typeof HOLDERS)[number];
+
+/** Withdraws all credits of the account; returns what it got. `status` tells which keys are used. */
+export async function withdrawCredits(
+  chain: ChainPort<Holder>,
+  status: (key: string) => string,
+): Promise<bigint> {
+  let totalWei = 0n;
+  for (const contract of HOLDERS) {
+    const creditWei = await chain.read<bigint>(contract, 'credits', chain.self);
+    if (creditWei === 0n) continue;
+    let number = 0;
+    const key = () => `credits/${contract}/${number}`;
+    while (status(key()) === 'done' || status(key()) === 'reverted') number += 1;
+    await chain.submit({ key: key(), contract, fn: 'withdrawCredits', args: [] });
+    totalWei += creditWei;
+  }
+  return totalWei;
+}

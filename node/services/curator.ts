@@ -1,0 +1,211 @@
+/**
+ * The curator of a datanet: judges revealed contributions in the order of their commits, refuses the
+ * ones that copy others with the earlier record named, and publishes a version when all that was
+ * submitted is decided. Level-triggered; it can be killed between any two lines.
+ */
+import type { Address, Bytes32 } from '#crypto';
+import {
+  buildVersion,
+  digestOfCid,
+  encodeNearCopyEvidence,
+  encodeVersionManifest,
+  hashRecord,
+  type IncomingRecord,
+  judgeContribution,
+  type NearCopy,
+  parseCid,
+  recordLeaves,
+} from '#protocol';
+import { clustersOf, createNearCopyIndex, type NearCopyIndex } from '#runtime';
+import type { Log } from '../log.ts';
+import type { ChainPort } from './chain-port.ts';
+import { CONTRIBUTION_STATE, type ContractVersion } from './contract-types.ts';
+import type { BlockPort, Contribution, Datanet, Datanets } from './datanets.ts';
+
+export type CuratorOptions = {
+  readonly chain: ChainPort<'DatanetRegistry'>;
+  readonly blocks: BlockPort;
+  readonly datanets: Datanets;
+  readonly log: Log;
+  readonly nowMs: () => number;
+  /** A committed contribution that is not revealed for so long no longer holds up later ones. */
+  readonly revealGraceMs: number;
+};
+
+/** What is accepted so far in one datanet, in memory; rebuilt from the chain after a restart. */
+type Accepted = {
+  readonly index: NearCopyIndex;
+  readonly owners: { readonly hash: Bytes32; readonly contributor: Address }[];
+  contributions: {
+    readonly entry: Contribution;
+    readonly records: readonly Uint8Array[];
+    readonly shards: readonly string[];
+  }[];
+  /** The contributions, by id, that the latest version is known to hold. */
+  published: string;
+};
+
+/** One look at all datanets that this node curates. */
+export function createCurator(options: CuratorOptions): (signal: AbortSignal) => Promise<void> {
+  const known = new Map<Bytes32, Accepted>();
+  return async (signal) => {
+    for (const datanet of await options.datanets.list()) {
+      if (datanet.curator !== options.chain.self) continue;
+      let accepted = known.get(datanet.id);
+      if (accepted === undefined) {
+        accepted = { index: createNearCopyIndex(), owners: [], contributions: [], published: '' };
+        known.set(datanet.id, accepted);
+      }
+      if (await judgeAll(options, datanet, accepted, signal))
+        await publishVersion(options, datanet, accepted);
+    }
+  };
+}
+
+/** Returns whether everything submitted is decided. */
+async function judgeAll(
+  options: CuratorOptions,
+  datanet: Datanet,
+  accepted: Accepted,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const decisions: Promise<unknown>[] = [];
+  let decided = true;
+  for (const entry of await options.datanets.contributions(datanet.id)) {
+    const state = CONTRIBUTION_STATE[entry.state];
+    if (entry.revokedAt > 0) {
+      // Its records may be gone from everywhere, and are not looked for.
+      accepted.contributions = accepted.contributions.filter((each) => each.entry.id !== entry.id);
+      continue;
+    }
+    if (state === 'refused' || accepted.contributions.some((each) => each.entry.id === entry.id))
+      continue;
+    if (state === 'committed') {
+      if (options.nowMs() - entry.committedAt * 1000 > options.revealGraceMs) continue;
+      decided = false;
+      break;
+    }
+    const { records, shards } = await options.datanets.recordsOf(entry, signal);
+    const copies = nearCopiesOf(accepted, records);
+    const judged = judgeContribution(entry.contributor, records.length, copies);
+    if (state === 'accepted' || judged.verdict === 'accept') {
+      remember(accepted, entry, records, shards.slice(0, -1));
+      if (state === 'accepted') continue;
+      options.log.info('contribution accepted', { id: entry.id, records: records.length });
+      decisions.push(
+        options.chain.submit({
+          key: `contribution/accept/${entry.id}`,
+          contract: 'DatanetRegistry',
+          fn: 'accept',
+          args: [entry.id],
+        }),
+      );
+      continue;
+    }
+    const evidence = await options.blocks.put(encodeNearCopyEvidence(judged.evidence), {
+      codec: 'dag-cbor',
+    });
+    options.log.info('contribution refused', {
+      id: entry.id,
+      earlier: judged.earlierRecordHash,
+      copies: judged.evidence.length,
+    });
+    decisions.push(
+      options.chain.submit({
+        key: `contribution/refuse/${entry.id}`,
+        contract: 'DatanetRegistry',
+        fn: 'refuse',
+        args: [entry.id, digestOfCid(parseCid(evidence)), judged.earlierRecordHash],
+      }),
+    );
+  }
+  await Promise.all(decisions);
+  return decided;
+}
+
+function nearCopiesOf(accepted: Accepted, records: readonly Uint8Array[]): NearCopy[] {
+  return records.flatMap((record) => {
+    const earliest = accepted.index.find(record)[0];
+    if (earliest === undefined) return [];
+    const owner = accepted.owners[earliest.record];
+    if (owner === undefined) throw new Error('every indexed record has an owner');
+    return [
+      {
+        record: hashRecord(record),
+        earlier: owner.hash,
+        earlierContributor: owner.contributor,
+        jaccardPpm: earliest.jaccardPpm,
+      },
+    ];
+  });
+}
+
+function remember(
+  accepted: Accepted,
+  entry: Contribution,
+  records: readonly Uint8Array[],
+  shards: readonly string[],
+): void {
+  for (const record of records) {
+    accepted.index.add(record);
+    accepted.owners.push({ hash: hashRecord(record), contributor: entry.contributor });
+  }
+  accepted.contributions.push({ entry, records, shards });
+}
+
+async function publishVersion(
+  options: CuratorOptions,
+  datanet: Datanet,
+  accepted: Accepted,
+): Promise<void> {
+  const contributions = accepted.contributions.toSorted((a, b) => a.entry.id - b.entry.id);
+  const records = contributions.flatMap((each) => each.records);
+  const ids = contributions.map(({ entry }) => entry.id).join();
+  // Clusters are costly: looked for only when something came or was revoked, and once after a restart.
+  if (records.length === 0 || ids === accepted.published) return;
+  const incoming: IncomingRecord[] = contributions.flatMap(({ entry, records: own }) =>
+    own.map((record) => ({
+      recordHash: hashRecord(record),
+      contributor: entry.contributor,
+      registeredAt: entry.committedAt,
+    })),
+  );
+  const clusters = Array.from(clustersOf(records));
+  const { root } = buildVersion(recordLeaves(incoming, clusters));
+  if (datanet.versionCount > 0) {
+    const last = await options.chain.read<ContractVersion>(
+      'DatanetRegistry',
+      'getVersion',
+      datanet.id,
+      datanet.versionCount,
+    );
+    if (last.root === root) {
+      accepted.published = ids;
+      return;
+    }
+  }
+  const version = datanet.versionCount + 1;
+  const manifest = await options.blocks.put(
+    encodeVersionManifest({
+      datanetId: datanet.id,
+      version,
+      contributions: contributions.map(({ entry, shards }) => ({
+        id: entry.id,
+        contributor: entry.contributor,
+        registeredAt: entry.committedAt,
+        shards: shards.map(parseCid),
+      })),
+      clusters,
+    }),
+    { codec: 'dag-cbor' },
+  );
+  void options.blocks.provide(manifest);
+  await options.chain.submit({
+    key: `datanet/${datanet.id}/version/${version}/${root}`,
+    contract: 'DatanetRegistry',
+    fn: 'publishVersion',
+    args: [datanet.id, root, records.length, digestOfCid(parseCid(manifest))],
+  });
+  accepted.published = ids;
+  options.log.info('version published', { datanet: datanet.id, version, records: records.length });
+}

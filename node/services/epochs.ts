@@ -1,0 +1,291 @@
+/**
+ * Epochs on a node: anchors what its receipts and the collected vouchers come to, checks what others
+ * anchored, finalises after the challenge window, and prepares claims.
+ */
+import type { Address, Bytes32 } from '#crypto';
+import {
+  aggregateEpoch,
+  checkEpochManifest,
+  cidOf,
+  cidOfDigest,
+  decodeEpochManifest,
+  decodeReceiptFile,
+  digestOfCid,
+  type EpochManifest,
+  type EpochProof,
+  type EpochReceipt,
+  encodeEpochManifest,
+  epochProofOf,
+  epochReceiptOf,
+  epochRoots,
+  type PayoutClaim,
+  type PreviousEpoch,
+  parseCid,
+  payoutClaim,
+} from '#protocol';
+import type { Log } from '../log.ts';
+import type { ChainPort } from './chain-port.ts';
+import type { ContractAdapter } from './contract-types.ts';
+import type { BlockPort } from './datanets.ts';
+
+type Contracts = 'Epochs' | 'InferenceEscrow' | 'Staking' | 'ModelRegistry';
+
+type ContractEpoch = {
+  readonly payoutRoot: Bytes32;
+  readonly receiptsRoot: Bytes32;
+  readonly manifest: Bytes32;
+  readonly finalised: boolean;
+  readonly finalisableAt: number;
+  readonly receiptCount: number;
+};
+
+export type EpochOptions = {
+  readonly chain: ChainPort<Contracts>;
+  readonly blocks: BlockPort;
+  readonly chainSeconds: () => Promise<number>;
+  /** Receipt files that this node vouches for as valid, oldest first. */
+  readonly receipts: () => AsyncIterable<Uint8Array>;
+  readonly treasury: Address;
+  /** Whether this node anchors. */
+  readonly anchors: boolean;
+  /** An epoch is anchored at least this often while there are receipts, ms. */
+  readonly everyMs: number;
+  readonly nowMs: () => number;
+  readonly log: Log;
+};
+
+export type Epochs = {
+  readonly tick: (signal: AbortSignal) => Promise<void>;
+  /** Anchors as soon as every receipt is covered by collected vouchers, or `patienceMs` has passed. */
+  readonly close: (patienceMs: number) => void;
+  readonly claimOf: (
+    account: Address,
+  ) => Promise<(PayoutClaim & { epoch: number; claimableWei: bigint }) | null>;
+  readonly relayClaim: (claim: PayoutClaim) => Promise<{ hash: string }>;
+  /** The proof that a receipt stands in an anchored epoch; null while it does not. */
+  readonly proofOf: (receiptHash: Bytes32) => Promise<EpochProof | null>;
+  readonly anchored: () => Promise<
+    readonly { epoch: number; receiptsRoot: Bytes32; receiptCount: number }[]
+  >;
+};
+
+type Known = { readonly digest: Bytes32; readonly manifest: EpochManifest };
+
+export function createEpochs(options: EpochOptions): Epochs {
+  const { chain, blocks, log } = options;
+  const known: Known[] = [];
+  const paid = new Set<Bytes32>();
+  const lines = new Map<string, EpochReceipt>();
+  let closeBy: number | null = null;
+  let openedAtMs = options.nowMs();
+
+  const count = async () => Number(await chain.read<bigint | number>('Epochs', 'epochCount'));
+  const epochAt = (epoch: number) => chain.read<ContractEpoch>('Epochs', 'getEpoch', epoch);
+  const readNew = async (): Promise<void> => {
+    const anchored = await count();
+    while (known.length < anchored) {
+      const entry = await epochAt(known.length + 1);
+      const bytes = await blocks.get(cidOfDigest(entry.manifest).toString(), { timeoutMs: 20_000 });
+      const decoded = decodeEpochManifest(bytes);
+      if (!decoded.ok) throw new Error(`epoch ${known.length + 1}: ${decoded.message}`);
+      const manifest = decoded.value;
+      const check = checkEpochManifest(manifest, known.at(-1) ?? null, (hash) => paid.has(hash));
+      const roots = epochRoots(manifest);
+      if (
+        !check.ok ||
+        roots.payoutRoot !== entry.payoutRoot ||
+        roots.receiptsRoot !== entry.receiptsRoot
+      )
+        log.error('an epoch is anchored that does not follow from its own manifest', {
+          epoch: manifest.epoch,
+          code: check.ok ? 'EPOCH_ROOT_WRONG' : check.code,
+        });
+      for (const { receiptHash } of manifest.receipts) paid.add(receiptHash);
+      known.push({ digest: entry.manifest, manifest });
+      openedAtMs = options.nowMs();
+    }
+  };
+
+  // One at a time: two readers would take the same epoch twice.
+  let reading: Promise<void> = Promise.resolve();
+  const catchUp = (): Promise<void> => {
+    reading = reading.catch(() => undefined).then(readNew);
+    return reading;
+  };
+
+  const tick = async (): Promise<void> => {
+    await catchUp();
+    await finaliseDue(options, known.length, epochAt);
+    if (!options.anchors) return;
+    const open = known.length === 0 || (await epochAt(known.length)).finalised;
+    if (!open) return;
+    const waiting = await collectLines(options, lines, paid);
+    if (waiting.length === 0) {
+      closeBy = null;
+      return;
+    }
+    const dueAtMs = Math.min(closeBy ?? Number.POSITIVE_INFINITY, openedAtMs + options.everyMs);
+    const manifest = await computeEpoch(options, known.at(-1) ?? null, waiting, paid);
+    const complete = manifest.receipts.length === waiting.length && closeBy !== null;
+    if (manifest.receipts.length === 0 || !(complete || options.nowMs() >= dueAtMs)) return;
+    await anchorEpoch(options, manifest);
+    closeBy = null;
+  };
+
+  return {
+    tick,
+    close: (patienceMs) => {
+      closeBy = options.nowMs() + patienceMs;
+    },
+    claimOf: async (account) => {
+      await catchUp();
+      const finalised = Number(await chain.read<bigint | number>('Epochs', 'finalisedCount'));
+      const newest = known[finalised - 1];
+      const claim = newest === undefined ? null : payoutClaim(newest.manifest, account);
+      if (claim === null) return null;
+      const [claimedWei, withheldWei] = await Promise.all([
+        chain.read<bigint>('Epochs', 'claimedWei', account),
+        chain.read<bigint>('Epochs', 'withheldWei', account),
+      ]);
+      const dueWei = claim.cumulativeWei - claimedWei - withheldWei;
+      return { ...claim, epoch: finalised, claimableWei: dueWei > 0n ? dueWei : 0n };
+    },
+    relayClaim: async ({ account, cumulativeWei, index, proof }) => {
+      const { hash } = await chain.submit({
+        key: `claim/${account}/${cumulativeWei}`,
+        contract: 'Epochs',
+        fn: 'claim',
+        args: [account, cumulativeWei, index, proof],
+      });
+      return { hash };
+    },
+    proofOf: async (receiptHash) => {
+      await catchUp();
+      for (const { manifest } of known) {
+        const proof = epochProofOf(manifest, receiptHash);
+        if (proof !== null) return proof;
+      }
+      return null;
+    },
+    anchored: async () => {
+      await catchUp();
+      return known.map(({ manifest }) => {
+        const { epoch, receiptsRoot, receiptCount } = epochRoots(manifest);
+        return { epoch, receiptsRoot, receiptCount };
+      });
+    },
+  };
+}
+
+async function finaliseDue(
+  { chain, chainSeconds, anchors, log }: EpochOptions,
+  anchored: number,
+  epochAt: (epoch: number) => Promise<ContractEpoch>,
+): Promise<void> {
+  const finalised = Number(await chain.read<bigint | number>('Epochs', 'finalisedCount'));
+  if (finalised >= anchored) return;
+  const next = await epochAt(finalised + 1);
+  // The anchorer comes first; others step in when it does not.
+  const graceSeconds = anchors ? 0 : 15;
+  if ((await chainSeconds()) < next.finalisableAt + graceSeconds) return;
+  await chain.submit({
+    key: `epoch/${finalised + 1}/finalise/${next.payoutRoot}`,
+    contract: 'Epochs',
+    fn: 'finalise',
+    args: [finalised + 1],
+  });
+  log.info('epoch finalised', { epoch: finalised + 1 });
+}
+
+/** The lines of all receipts that no epoch has paid yet; each file becomes a block that others can fetch. */
+async function collectLines(
+  { receipts, blocks }: EpochOptions,
+  lines: Map<string, EpochReceipt>,
+  paid: ReadonlySet<Bytes32>,
+): Promise<EpochReceipt[]> {
+  const waiting: EpochReceipt[] = [];
+  for await (const file of receipts()) {
+    const cid = cidOf(file);
+    let line = lines.get(cid.toString());
+    if (line === undefined) {
+      const decoded = decodeReceiptFile(file);
+      if (!decoded.ok) continue;
+      await blocks.put(file, { codec: 'dag-cbor' });
+      line = epochReceiptOf(decoded.value, cid);
+      lines.set(cid.toString(), line);
+    }
+    if (line.feeWei > 0n && !paid.has(line.receiptHash)) waiting.push(line);
+  }
+  return waiting;
+}
+
+type Channel = { readonly feeWei: bigint };
+type Staker = { readonly account: Address; readonly state: { readonly stakeWei: bigint } };
+
+async function computeEpoch(
+  { chain, treasury }: EpochOptions,
+  previous: PreviousEpoch,
+  receipts: readonly EpochReceipt[],
+  paid: ReadonlySet<Bytes32>,
+): Promise<EpochManifest> {
+  const pairs = new Map(
+    [...receipts, ...(previous?.manifest.collected ?? [])].map(({ client, provider }) => [
+      `${client}/${provider}`,
+      { client, provider },
+    ]),
+  );
+  const collected = await Promise.all(
+    [...pairs.values()].map(async ({ client, provider }) => {
+      const channel = await chain.read<Channel>('InferenceEscrow', 'getChannel', client, provider);
+      return { client, provider, feeWei: channel.feeWei };
+    }),
+  );
+  const stakerCount = await chain.read<bigint>('Staking', 'stakerCount');
+  const stakers = await chain.read<Staker[]>('Staking', 'getStakers', 0, stakerCount);
+  const adapters = new Set(receipts.map(({ adapterId }) => adapterId));
+  const modelOwners = [];
+  for (const adapterId of adapters) {
+    if (/^0x0*$/.test(adapterId)) continue;
+    const adapter = await chain.read<ContractAdapter>('ModelRegistry', 'getAdapter', adapterId);
+    modelOwners.push({ adapterId, owner: adapter.owner });
+  }
+  return aggregateEpoch({
+    epoch: (previous?.manifest.epoch ?? 0) + 1,
+    previous,
+    treasury,
+    potTotalWei: await chain.read<bigint>('Epochs', 'potTotalWei'),
+    stakers: stakers.map(({ account, state }) => ({ account, stakeWei: state.stakeWei })),
+    modelOwners,
+    collected,
+    receipts,
+    isPaid: (hash) => paid.has(hash),
+  });
+}
+
+async function anchorEpoch(
+  { chain, blocks, log }: EpochOptions,
+  manifest: EpochManifest,
+): Promise<void> {
+  const cid = await blocks.put(encodeEpochManifest(manifest), { codec: 'dag-cbor' });
+  void blocks.provide(cid);
+  const roots = epochRoots(manifest);
+  await chain.submit({
+    key: `epoch/${roots.epoch}/anchor/${roots.payoutRoot}/${roots.receiptsRoot}`,
+    contract: 'Epochs',
+    fn: 'anchor',
+    args: [
+      roots.epoch,
+      roots.payoutRoot,
+      roots.leafCount,
+      roots.totalWei,
+      roots.receiptsRoot,
+      roots.receiptCount,
+      digestOfCid(parseCid(cid)),
+    ],
+  });
+  log.info('epoch anchored', {
+    epoch: roots.epoch,
+    receipts: roots.receiptCount,
+    totalWei: roots.totalWei.toString(),
+  });
+}

@@ -1,0 +1,44 @@
+/**
+ * A node's own stake: deposits what its roles need, takes the roles, registers to serve. Each step is
+ * done once, by its key; what the chain already says is not done again.
+ */
+import type { ChainPort } from './chain-port.ts';
+
+export const ROLE = { provider: 1, verifier: 2 } as const;
+
+type Account = {
+  readonly freeWei: bigint;
+  readonly lockedWei: bigint;
+  readonly stakeWei: bigint;
+  readonly servingLockWei: bigint;
+  readonly roles: number;
+};
+
+export type StakeOptions = {
+  readonly chain: ChainPort<'Staking'>;
+  readonly targetWei: bigint;
+  readonly roles: number;
+  readonly serves: boolean;
+};
+
+/** Brings the stake to where it should be and returns it. */
+export async function ensureStake({
+  chain,
+  targetWei,
+  roles,
+  serves,
+}: StakeOptions): Promise<Account> {
+  const read = () => chain.read<Account>('Staking', 'getAccount', chain.self);
+  const submit = (step: string, fn: string, args: readonly unknown[], valueWei = 0n) =>
+    chain.submit({ key: `stake/${step}`, contract: 'Staking', fn, args, valueWei });
+  const before = await read();
+  const steps: Promise<unknown>[] = [];
+  // Slashed stake is not topped up by itself: that is for the operator to decide.
+  if (before.stakeWei === 0n && before.roles === 0)
+    steps.push(submit('deposit', 'deposit', [], targetWei));
+  if (before.roles !== roles) steps.push(submit(`roles/${roles}`, 'setRoles', [roles]));
+  await Promise.all(steps);
+  if (serves && before.servingLockWei === 0n && before.roles === 0)
+    await submit('serve', 'registerServing', []);
+  return read();
+}

@@ -1,0 +1,18 @@
+/**
+ * When a process should end: on SIGTERM; on Ctrl-C, unless a parent looks after it, which then ends it
+ * in the right order; and when that parent is gone, so that nothing outlives a killed supervisor.
+ */
+
+/** Calls `end` once, with what asked for it. */
+export function onEnd(end: (why: 'SIGTERM' | 'SIGINT' | 'parent gone') => void): void {
+  let asked = false;
+  const once = (why: Parameters<typeof end>[0]) => () => {
+    if (asked) return;
+    asked = true;
+    end(why);
+  };
+  process.on('SIGTERM', once('SIGTERM'));
+  const hasParent = process.send !== undefined;
+  process.on('SIGINT', hasParent ? () => undefined : once('SIGINT'));
+  if (hasParent) process.on('disconnect', once('parent gone'));
+}
