@@ -1,0 +1,37 @@
+/**
+ * `npm run -s bench -- SUITE [--json] [--only R1,R3] [--pairs 7]`: measures ratios of two arms that
+ * alternate in one process, and prints a table or JSON. Exit code 1 when an exact row fails.
+ */
+import { parseArgs } from 'node:util';
+import { servingSuite } from './serving/suite.ts';
+import type { Row, SuiteOptions } from './stats.ts';
+import { tableOf } from './stats.ts';
+
+const SUITES: Readonly<Record<string, (options: SuiteOptions) => Promise<Row[]>>> = {
+  serving: servingSuite,
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    json: { type: 'boolean', default: false },
+    only: { type: 'string' },
+    pairs: { type: 'string', default: '7' },
+    model: { type: 'string' },
+  },
+});
+const suite = SUITES[positionals[0] ?? ''];
+if (suite === undefined) {
+  console.error(`expected a suite: ${Object.keys(SUITES).join(', ')}`);
+  process.exit(2);
+}
+const only = values.only?.split(',');
+const rows = await suite({
+  pairs: Number(values.pairs),
+  wants: (id) => only === undefined || only.includes(id),
+  model: values.model,
+  // Whoever reads JSON from stdout still sees that something moves.
+  say: (line) => console.error(line),
+});
+console.log(values.json ? JSON.stringify(rows, null, 2) : tableOf(rows));
+process.exitCode = rows.some(({ isExact, isMet }) => isExact && !isMet) ? 1 : 0;
