@@ -10,7 +10,7 @@ export type ChainClock = {
 /** The system's clock, not before `floorMs`: a wall clock set back only stops being followed. */
 export function systemChainClock(floorMs: number): ChainClock {
   const offsetMs = Math.max(Date.now(), floorMs) - performance.now();
-  const nowMs = () => Math.floor(Math.max(performance.now() + offsetMs, Date.now()));
+  const nowMs = () => Math.floor(Math.max(performance.now() + offsetMs, Date.now(), floorMs));
   return {
     nowMs,
     wakeAt(atMs, run) {

@@ -59,7 +59,7 @@ export function addressOf(host: Host): string {
 
 /** A deadline that only a hanging test reaches. */
 export function soon(): AbortSignal {
-  return AbortSignal.timeout(20_000);
+  return AbortSignal.timeout(60_000);
 }
 
 /** Resolves when `condition` holds; the state it reads changes by itself, so it is asked again. */

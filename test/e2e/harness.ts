@@ -96,7 +96,7 @@ function follow(child: ChildProcess): Running {
   const ended = new Promise<Ended>((resolve) => {
     child.once('exit', (code, signal) => {
       // Its last lines may still be in the pipe; children that outlive it hold the pipe open.
-      void Promise.race([drained, wait(500)]).then(() => resolve({ code, signal }));
+      void Promise.race([drained, wait(5_000)]).then(() => resolve({ code, signal }));
     });
   });
   const { pid } = child;

@@ -31,6 +31,11 @@ import { type Fact, inventFacts } from './person-facts.ts';
 
 const STORY_WITHIN_MS = 240_000;
 const LONG_ANSWER_TOKENS = 96;
+const LONG_QUESTIONS = [
+  'Tell me about the observatory.',
+  'How do I install the package?',
+  'What does the library do, and how is it used?',
+];
 
 /** A person's terminal on a running swarm. */
 type Terminal = {
@@ -226,7 +231,8 @@ async function talkAsOpenAi({ swarm }: Terminal, model: string): Promise<void> {
     status: 404,
     code: 'model_not_found',
   });
-  const plain = await client.completions.create({ model: 'base', prompt: 'Usage', max_tokens: 4 });
+  const short = { model: 'base', prompt: 'Usage', max_tokens: 4, temperature: 0 };
+  const plain = await client.completions.create(short);
   assert.ok((plain.choices[0]?.text.length ?? 0) > 0);
 }
 
@@ -242,13 +248,7 @@ async function killWhileStreaming(
   model: string,
 ): Promise<void> {
   const client = new OpenAI({ baseURL: `${swarm.gateway}/v1`, apiKey: 'none', maxRetries: 0 });
-  const ask = {
-    model,
-    messages: [{ role: 'user' as const, content: 'Tell me about the observatory.' }],
-    max_tokens: LONG_ANSWER_TOKENS,
-    temperature: 0,
-  };
-  const first = (await client.chat.completions.create(ask)) as OpenAI.ChatCompletion & Swarmed;
+  const { ask, first } = await longestAnswer(client, model);
   const expected = first.choices[0]?.message.content ?? '';
   let serving = first.x_swarm?.node ?? '';
   for (let attempt = 0; attempt < 6; attempt += 1) {
@@ -280,6 +280,19 @@ async function killWhileStreaming(
     serving = last.node;
   }
   assert.fail('no stream met the provider that was killed');
+}
+
+/** The question, of a few, whose answer streams longest: what was trained now may end one at once. */
+async function longestAnswer(client: OpenAI, model: string) {
+  const asked = [];
+  for (const content of LONG_QUESTIONS) {
+    const messages = [{ role: 'user' as const, content }];
+    const ask = { model, messages, max_tokens: LONG_ANSWER_TOKENS, temperature: 0 };
+    const first = (await client.chat.completions.create(ask)) as OpenAI.ChatCompletion & Swarmed;
+    asked.push({ ask, first, tokens: first.usage?.completion_tokens ?? 0 });
+  }
+  asked.sort((left, right) => right.tokens - left.tokens);
+  return asked[0]!;
 }
 
 async function nodeAnswers({ nodes }: SwarmView, name: string): Promise<boolean> {
