@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Address, addressOfPrivateKey, buildTree } from '#crypto';
-import { decideContribution, decideVersion } from './decide-datanet.ts';
 import { decideEpoch, type EpochView, epochDueMs } from './decide-epoch.ts';
 import { hashOf, keyOf } from './fixture.ts';
 import type { Intent } from './intent.ts';
@@ -74,76 +73,4 @@ test('what is owed is claimed, and what was claimed is not', () => {
   const intents = decideEpoch({ ...view, claims }, null, self, 0, timing);
   assert.deepEqual(names(intents), [`claim/${self}/7/3`]);
   assert.deepEqual(intents[0]?.args, [self, 7n, 0, []]);
-});
-
-const contribution = {
-  contributionId: 9,
-  state: 1,
-  contributor: self,
-  relayer: other,
-  curator: nodes[2] as Address,
-};
-const opening = { recordsRoot: hashOf('r'), salt: hashOf('s'), manifest: hashOf('m') };
-
-test('a contribution is revealed by its contributor or relayer when it is published', () => {
-  const of = (address: Address, opened: typeof opening | null) =>
-    names(decideContribution(contribution, { address, opening: opened, judgement: null }));
-  assert.deepEqual(of(self, opening), ['contribution/9/reveal']);
-  assert.deepEqual(of(other, opening), ['contribution/9/reveal']);
-  assert.deepEqual(of(self, null), []);
-  assert.deepEqual(of(nodes[3] as Address, opening), []);
-});
-
-test('a revealed contribution is judged once, by its curator', () => {
-  const revealed = { ...contribution, state: 2 };
-  const accept = { verdict: { verdict: 'accept' as const }, evidenceDigest: hashOf('none') };
-  const refuse = {
-    verdict: { verdict: 'refuse' as const, earlierRecordHash: hashOf('e'), evidence: [] },
-    evidenceDigest: hashOf('d'),
-  };
-  const curator = { address: contribution.curator, opening: null };
-  const [accepted] = decideContribution(revealed, { ...curator, judgement: accept });
-  const [refused] = decideContribution(revealed, { ...curator, judgement: refuse });
-  assert.deepEqual([accepted?.fn, refused?.fn], ['accept', 'refuse']);
-  assert.equal(accepted?.key, refused?.key);
-  assert.deepEqual(refused?.args, [9, hashOf('d'), hashOf('e')]);
-  assert.deepEqual(decideContribution(revealed, { ...curator, judgement: null }), []);
-  assert.deepEqual(
-    decideContribution(revealed, { ...curator, address: self, judgement: accept }),
-    [],
-  );
-  for (const state of [0, 3, 4]) {
-    assert.deepEqual(
-      decideContribution({ ...revealed, state }, { ...curator, judgement: accept }),
-      [],
-    );
-  }
-});
-
-test('a version is published when nothing waits and it is whole and new', () => {
-  const datanet = {
-    datanetId: hashOf('d'),
-    versionCount: 1,
-    curator: self,
-    acceptedIds: [1, 2],
-    publishedIds: [1],
-    revealedIds: [],
-  };
-  const built = {
-    contributionIds: [2, 1],
-    root: hashOf('r'),
-    recordCount: 4,
-    manifestDigest: hashOf('m'),
-  };
-  const keys = names(decideVersion(datanet, built, self));
-  assert.deepEqual(keys, [`datanet/${hashOf('d')}/version/2`]);
-  for (const [of, with_, by] of [
-    [{ ...datanet, revealedIds: [3] }, built, self],
-    [{ ...datanet, publishedIds: [1, 2] }, built, self],
-    [datanet, { ...built, contributionIds: [1] }, self],
-    [datanet, null, self],
-    [datanet, built, other],
-  ] as const) {
-    assert.deepEqual(decideVersion(of, with_, by), []);
-  }
 });

@@ -44,13 +44,13 @@ export {
 } from './contribution.ts';
 export {
   CONTRIBUTION_STATES,
-  type ContributionSelf,
+  type ContributionStanding,
   type ContributionState,
   type ContributionView,
-  decideContribution,
-  decideVersion,
-  type VersionCandidate,
-  type VersionView,
+  judgeIntent,
+  publishIntent,
+  revealIntent,
+  standingOf,
 } from './decide-datanet.ts';
 export {
   type ChainEpoch,

@@ -11,9 +11,9 @@ export type ContractName =
   | 'InferenceEscrow'
   | 'Referee'
   | 'TaskEscrow';
-export type Intent = {
+export type Intent<Name extends ContractName = ContractName> = {
   readonly key: string;
-  readonly contract: ContractName;
+  readonly contract: Name;
   readonly fn: string;
   readonly args: readonly unknown[];
 };

@@ -208,8 +208,8 @@ function refused(t: TestContext, change: (pair: NearCopy) => NearCopy) {
   const blocks = folder(t);
   const text = 'A merchant of Venice kept a parrot that could recite the tariffs of nine ports.';
   const copied = text.replace('nine', 'many');
-  const first = contributed(blocks, 1, WRITER, [text], 'Accepted');
-  const second = contributed(blocks, 2, COPIER, [copied], 'Refused');
+  const first = contributed(blocks, 1, WRITER, [text], 'accepted');
+  const second = contributed(blocks, 2, COPIER, [copied], 'refused');
   const pair = {
     record: hashRecord(utf8(copied)),
     earlier: hashRecord(utf8(text)),

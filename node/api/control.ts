@@ -6,9 +6,8 @@ import { timingSafeEqual } from 'node:crypto';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { type Address, type Bytes32, parseAddress, parseBytes32 } from '#crypto';
-import type { EpochProof } from '#protocol';
+import { CONTRIBUTION_STATES, type EpochProof } from '#protocol';
 import { describe } from '../errors.ts';
-import { CONTRIBUTION_STATE } from '../services/contract-types.ts';
 import type { Datanets } from '../services/datanets.ts';
 
 export type ClaimProof = {
@@ -151,12 +150,15 @@ function addDatanets(scope: FastifyInstance, { datanets }: ControlParts): void {
   );
   scope.get<{ Params: { id: string } }>('/swarm/v1/contributions/:id', async (request) => {
     const entry = await datanets.contribution(Number(request.params.id));
-    return { ...entry, stateName: CONTRIBUTION_STATE[entry.state] };
+    return { ...entry, stateName: CONTRIBUTION_STATES[entry.state] };
   });
   scope.get<{ Params: { id: string } }>('/swarm/v1/datanets/:id/contributions', async (request) => {
     const all = await datanets.contributions(parseBytes32(request.params.id));
     return {
-      contributions: all.map((entry) => ({ ...entry, stateName: CONTRIBUTION_STATE[entry.state] })),
+      contributions: all.map((entry) => ({
+        ...entry,
+        stateName: CONTRIBUTION_STATES[entry.state],
+      })),
     };
   });
 }

@@ -2,8 +2,6 @@
 import type { Address, Bytes32 } from '#crypto';
 import type { ChainTask } from '#protocol';
 
-export const CONTRIBUTION_STATE = ['none', 'committed', 'revealed', 'accepted', 'refused'] as const;
-
 export type ContractDatanet = {
   readonly curator: Address;
   readonly createdAt: number;
@@ -17,7 +15,7 @@ export type ContractContribution = {
   readonly datanetId: Bytes32;
   readonly contributor: Address;
   readonly committedAt: number;
-  /** Index into CONTRIBUTION_STATE. */
+  /** Place in CONTRIBUTION_STATES. */
   readonly state: number;
   readonly relayer: Address;
   readonly recordCount: number;

@@ -6,20 +6,24 @@
 import type { Address, Bytes32 } from '#crypto';
 import {
   buildVersion,
+  type ContributionVerdict,
   digestOfCid,
   encodeNearCopyEvidence,
   encodeVersionManifest,
   hashRecord,
   type IncomingRecord,
   judgeContribution,
+  judgeIntent,
   type NearCopy,
   parseCid,
+  publishIntent,
   recordLeaves,
+  standingOf,
 } from '#protocol';
 import { clustersOf, createNearCopyIndex, type NearCopyIndex } from '#runtime';
 import type { Log } from '../log.ts';
 import type { ChainPort } from './chain-port.ts';
-import { CONTRIBUTION_STATE, type ContractVersion } from './contract-types.ts';
+import type { ContractVersion } from './contract-types.ts';
 import type { BlockPort, Contribution, Datanet, Datanets } from './datanets.ts';
 
 export type CuratorOptions = {
@@ -72,55 +76,44 @@ async function judgeAll(
   const decisions: Promise<unknown>[] = [];
   let decided = true;
   for (const entry of await options.datanets.contributions(datanet.id)) {
-    const state = CONTRIBUTION_STATE[entry.state];
-    if (entry.revokedAt > 0) {
-      // Its records may be gone from everywhere, and are not looked for.
+    const standing = standingOf(entry, options.nowMs(), options.revealGraceMs);
+    if (standing === 'absent') {
+      // Records of a revoked one may be gone from everywhere, and are not looked for.
       accepted.contributions = accepted.contributions.filter((each) => each.entry.id !== entry.id);
       continue;
     }
-    if (state === 'refused' || accepted.contributions.some((each) => each.entry.id === entry.id))
-      continue;
-    if (state === 'committed') {
-      if (options.nowMs() - entry.committedAt * 1000 > options.revealGraceMs) continue;
+    if (accepted.contributions.some((each) => each.entry.id === entry.id)) continue;
+    if (standing === 'awaited') {
       decided = false;
       break;
     }
     const { records, shards } = await options.datanets.recordsOf(entry, signal);
     const copies = nearCopiesOf(accepted, records);
     const judged = judgeContribution(entry.contributor, records.length, copies);
-    if (state === 'accepted' || judged.verdict === 'accept') {
+    if (standing === 'accepted' || judged.verdict === 'accept')
       remember(accepted, entry, records, shards.slice(0, -1));
-      if (state === 'accepted') continue;
-      options.log.info('contribution accepted', { id: entry.id, records: records.length });
-      decisions.push(
-        options.chain.submit({
-          key: `contribution/accept/${entry.id}`,
-          contract: 'DatanetRegistry',
-          fn: 'accept',
-          args: [entry.id],
-        }),
-      );
-      continue;
-    }
-    const evidence = await options.blocks.put(encodeNearCopyEvidence(judged.evidence), {
-      codec: 'dag-cbor',
-    });
-    options.log.info('contribution refused', {
-      id: entry.id,
-      earlier: judged.earlierRecordHash,
-      copies: judged.evidence.length,
-    });
-    decisions.push(
-      options.chain.submit({
-        key: `contribution/refuse/${entry.id}`,
-        contract: 'DatanetRegistry',
-        fn: 'refuse',
-        args: [entry.id, digestOfCid(parseCid(evidence)), judged.earlierRecordHash],
-      }),
-    );
+    if (standing === 'accepted') continue;
+    decisions.push(judge(options, entry.id, judged));
   }
   await Promise.all(decisions);
   return decided;
+}
+
+/** Puts a judgement on chain, the evidence of a refusal published first. */
+async function judge(
+  { blocks, chain, log }: CuratorOptions,
+  id: number,
+  judged: ContributionVerdict,
+): Promise<void> {
+  if (judged.verdict === 'accept') {
+    log.info('contribution accepted', { id });
+    await chain.submit(judgeIntent(id, judged, null));
+    return;
+  }
+  const { evidence, earlierRecordHash } = judged;
+  const cid = await blocks.put(encodeNearCopyEvidence(evidence), { codec: 'dag-cbor' });
+  log.info('contribution refused', { id, earlier: earlierRecordHash, copies: evidence.length });
+  await chain.submit(judgeIntent(id, judged, digestOfCid(parseCid(cid))));
 }
 
 function nearCopiesOf(accepted: Accepted, records: readonly Uint8Array[]): NearCopy[] {
@@ -200,12 +193,9 @@ async function publishVersion(
     { codec: 'dag-cbor' },
   );
   void options.blocks.provide(manifest);
-  await options.chain.submit({
-    key: `datanet/${datanet.id}/version/${version}/${root}`,
-    contract: 'DatanetRegistry',
-    fn: 'publishVersion',
-    args: [datanet.id, root, records.length, digestOfCid(parseCid(manifest))],
-  });
+  const manifestDigest = digestOfCid(parseCid(manifest));
+  const built = { root, recordCount: records.length, manifestDigest };
+  await options.chain.submit(publishIntent(datanet.id, version, built));
   accepted.published = ids;
   options.log.info('version published', { datanet: datanet.id, version, records: records.length });
 }

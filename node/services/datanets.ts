@@ -5,6 +5,7 @@
 import { type Address, type Bytes32, keccak256, toHex, utf8 } from '#crypto';
 import {
   buildVersion,
+  CONTRIBUTION_STATES,
   cidOfDigest,
   cutShards,
   decodeContributionManifest,
@@ -18,6 +19,7 @@ import {
   parseCid,
   recordLeaves,
   recordsRoot,
+  revealIntent,
   type ShardsAnnouncement,
   type VersionManifest,
   type VersionTree,
@@ -25,12 +27,7 @@ import {
 import { NodeError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { ChainPort } from './chain-port.ts';
-import {
-  CONTRIBUTION_STATE,
-  type ContractContribution,
-  type ContractDatanet,
-  type ContractVersion,
-} from './contract-types.ts';
+import type { ContractContribution, ContractDatanet, ContractVersion } from './contract-types.ts';
 
 /** What the services need of the blockstore. */
 export type BlockPort = {
@@ -116,7 +113,7 @@ export function createDatanets(options: DatanetOptions): Datanets {
   const reading = reader(chain);
   const recordsOf = (of: Contribution, signal?: AbortSignal) => fetchRecords(blocks, of, signal);
   const mirrorEntry = async (entry: Contribution, signal?: AbortSignal): Promise<void> => {
-    const state = CONTRIBUTION_STATE[entry.state];
+    const state = CONTRIBUTION_STATES[entry.state];
     if (mirrored.has(entry.id) || entry.revokedAt > 0) return;
     if (state !== 'revealed' && state !== 'accepted') return;
     mirrored.add(entry.id);
@@ -240,17 +237,13 @@ async function relayReveal(
   const manifest = await blocks.put(encodeContributionManifest({ shards: cids.map(parseCid) }), {
     codec: 'dag-cbor',
   });
-  await chain.submit({
-    key: `contribution/reveal/${committed.id}`,
-    contract: 'DatanetRegistry',
-    fn: 'reveal',
-    args: [
-      committed.id,
-      recordsRoot(records.map(hashRecord)),
+  await chain.submit(
+    revealIntent(committed.id, {
+      recordsRoot: recordsRoot(records.map(hashRecord)),
       salt,
-      digestOfCid(parseCid(manifest)),
-    ],
-  });
+      manifest: digestOfCid(parseCid(manifest)),
+    }),
+  );
   provideAll(blocks, [...cids, manifest]);
   // Whoever misses it finds the contribution on chain a little later.
   announce({

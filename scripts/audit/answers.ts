@@ -140,7 +140,7 @@ function ownersOf(
 ): ReadonlyMap<string, Address> {
   const byRoot = new Map<Bytes32, Address>();
   for (const { state, recordsRoot: root, contributor } of contributions)
-    if (state === 'Accepted' && !byRoot.has(root)) byRoot.set(root, contributor);
+    if (state === 'accepted' && !byRoot.has(root)) byRoot.set(root, contributor);
   const owners = new Map<string, Address>();
   for (const { package: name, records } of packages) {
     const root = recordsRoot(records.map((text) => hashRecord(utf8(text.normalize('NFC')))));

@@ -83,7 +83,7 @@ export function auditContributors(
   datanetId: Bytes32,
   contributions: readonly Contribution[],
 ): Recomputed {
-  const accepted = contributions.filter(({ state }) => state === 'Accepted');
+  const accepted = contributions.filter(({ state }) => state === 'accepted');
   const told = history
     .of('DatanetRegistry', 'ContributionAccepted')
     .filter(({ args }) => args['datanetId'] === datanetId);
@@ -147,7 +147,7 @@ export async function auditRecords(
   const incoming: IncomingRecord[] = [];
   for (const { id, contributor, registeredAt, shards } of manifest.value.contributions) {
     const entry = entries.get(id);
-    if (entry?.state !== 'Accepted' || entry.contributor !== contributor)
+    if (entry?.state !== 'accepted' || entry.contributor !== contributor)
       faults.push(`${what} holds contribution ${id}, which ${contributor} has no accepted one of`);
     else if (entry.committedAt !== registeredAt)
       faults.push(`contribution ${id} was committed at ${entry.committedAt}, not ${registeredAt}`);
@@ -178,9 +178,9 @@ export async function auditRefusals(
   const accepted: { entry: Contribution; records: readonly Uint8Array[] }[] = [];
   let refused = 0;
   for (const entry of contributions) {
-    if (entry.state !== 'Accepted' && entry.state !== 'Refused') continue;
+    if (entry.state !== 'accepted' && entry.state !== 'refused') continue;
     const { records } = await recordsOf(blocks, datanetId, entry);
-    if (entry.state === 'Accepted') {
+    if (entry.state === 'accepted') {
       accepted.push({ entry, records });
       continue;
     }
