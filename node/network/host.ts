@@ -37,7 +37,8 @@ export const DHT_PROTOCOL = '/openledger/kad/1.0.0';
  * more than 4 MiB unread; its own limit of the window is 16 MiB.
  */
 const STREAM_WINDOW_BYTES_MAX = 1024 * 1024;
-const CONNECT_TIMEOUT_MS = 10_000;
+/** For a connection or a stream to be agreed on: a busy machine with several nodes needs more than libp2p's 10 s. */
+const HANDSHAKE_TIMEOUT_MS = 30_000;
 const AGENT = 'openledger-swarm/0.1.0';
 
 export type HostConfig = {
@@ -185,6 +186,9 @@ function buildHelia(
       maxConnections: preset.connectionsMax,
       inboundConnectionThreshold: preset.inboundConnectionsPerSecondMax,
       maxIncomingPendingConnections: preset.inboundPendingMax,
+      inboundUpgradeTimeout: HANDSHAKE_TIMEOUT_MS,
+      inboundStreamProtocolNegotiationTimeout: HANDSHAKE_TIMEOUT_MS,
+      outboundStreamProtocolNegotiationTimeout: HANDSHAKE_TIMEOUT_MS,
     },
     connectionMonitor: { abortConnectionOnPingFailure: preset.silentPeersDropped },
     connectionGater: {
@@ -261,7 +265,7 @@ function hangUp(core: Core, standing: Standing, peerId: string, reason: string):
 async function connect(core: Core, address: string): Promise<void> {
   const target = parseAddress(address);
   try {
-    const signal = AbortSignal.any([AbortSignal.timeout(CONNECT_TIMEOUT_MS), core.closing]);
+    const signal = AbortSignal.any([AbortSignal.timeout(HANDSHAKE_TIMEOUT_MS), core.closing]);
     await core.libp2p.dial(target, { signal });
   } catch (cause) {
     const peerId = target.getComponents().find(({ name }) => name === 'p2p')?.value ?? address;
