@@ -21,6 +21,7 @@ Exit codes: 0 done · 1 failed · 2 wrong usage · 3 no swarm is running · 4 no
 
 /** Runs one command line and returns the exit code. Never throws. */
 export async function main(args: readonly string[]): Promise<number> {
+  endQuietly();
   let exitCode: number = EXIT.ok;
   const program = new Command('openledger')
     .description('Train and serve LoRA adapters on community data, and pay whose data answered.')
@@ -69,6 +70,20 @@ export async function main(args: readonly string[]): Promise<number> {
       process.stderr.write(`${error.stack ?? ''}\n`);
     return told.exitCode;
   }
+}
+
+/**
+ * A reader that has seen enough (`openledger --help | head`) is no failure: what runs until it is told
+ * to end ends in order, everything else at once. Nobody is left to tell when standard error is gone.
+ */
+function endQuietly(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    if (!process.emit('SIGTERM')) process.exit(EXIT.ok);
+  });
+  process.stderr.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
 }
 
 const usage = (said: string): string =>
