@@ -3,11 +3,13 @@
  * `cli/`; results go to standard output, everything else to standard error.
  */
 import { Command, CommanderError } from 'commander';
+import { adapterCommand } from './cli/adapter.ts';
 import { chainCommand } from './cli/chain.ts';
 import { chatCommand } from './cli/chat.ts';
 import { datanetCommand } from './cli/datanet.ts';
 import { infoCommand } from './cli/info.ts';
 import { mergeCommand } from './cli/merge.ts';
+import { modelCommand } from './cli/model.ts';
 import { receiptCommand } from './cli/receipt.ts';
 import { testnetCommand } from './cli/testnet.ts';
 import { trainCommand } from './cli/train.ts';
@@ -47,6 +49,8 @@ export async function main(args: readonly string[]): Promise<number> {
     datanetCommand(),
     trainCommand(),
     mergeCommand(),
+    modelCommand(),
+    adapterCommand(),
     chatCommand(),
     receiptCommand(),
     walletCommand(),

@@ -34,6 +34,7 @@ import { type OpenTable, openLevelTable } from './provider/level-table.ts';
 import type { Provider } from './provider/provider.ts';
 import { openReceipts, type Receipts } from './provider/receipts.ts';
 import { type Account, openAccount } from './services/account.ts';
+import type { Adapters } from './services/adapters.ts';
 import { type ChainView, createChainView } from './services/chain-view.ts';
 import { whenChanged } from './services/changes.ts';
 import type { ContractTask } from './services/contract-types.ts';
@@ -45,6 +46,7 @@ import { createGatherer } from './services/gather.ts';
 import { type Loop, startLoop } from './services/loop.ts';
 import {
   announceCapacity,
+  openServingAdapters,
   openServingGateway,
   openServingProvider,
   openServingWatch,
@@ -228,7 +230,9 @@ async function startServices(
     roles: ROLE.provider | ROLE.verifier,
     serves: true,
   });
+  const adapters = openServingAdapters({ ...opened, blocks: host.blocks }, config.dataDir);
   const parts: ServingParts = {
+    adapters,
     host,
     chain,
     view,
@@ -305,7 +309,7 @@ async function startServices(
     await provider.prefetch((await view.adapters()).map(({ adapterId }) => adapterId));
   });
   loop('vouchers', 5_000, gateway.retryVouchers);
-  const api = await serveApi(opened, gateway.server, epochs, provider, gather);
+  const api = await serveApi(opened, gateway.server, epochs, provider, gather, adapters);
   closers.push(async () => {
     await gateway.server.close();
   });
@@ -375,11 +379,13 @@ async function serveApi(
   epochs: Epochs,
   provider: Provider,
   gather: () => Promise<void>,
+  adapters: Adapters,
 ): Promise<string> {
   const { outbox } = account;
   addControl(server, {
     token: config.token,
     datanets,
+    adapters,
     baseHash: toHex(base.hash),
     putBlock: (bytes) => host.blocks.put(bytes, { codec: 'dag-cbor' }),
     task: async (taskId) => {

@@ -267,6 +267,13 @@ export {
   voteHash,
 } from './training.ts';
 export {
+  baseAloneAnchor,
+  importedAnchor,
+  importedHashOf,
+  isUnregistered,
+  NO_ADAPTER,
+} from './unregistered.ts';
+export {
   buildVersion,
   decodeVersionManifest,
   encodeVersionManifest,

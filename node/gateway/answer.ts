@@ -12,6 +12,7 @@ import { AskFailure, type AskProvider } from './asking.ts';
 import { ApiError } from './errors.ts';
 import type { Ledger } from './ledger.ts';
 import type { Metrics } from './metrics.ts';
+import type { Models } from './models.ts';
 import type { SwarmPart } from './replies.ts';
 import type { Question } from './requests.ts';
 import { type Faults, type Offer, rank } from './routing.ts';
@@ -40,7 +41,7 @@ export type CheckedReceipt = {
 export type AnswerParts = {
   readonly offers: () => readonly Offer[];
   /** The adapter of a model name (null: the base alone); undefined when there is no such model. */
-  readonly resolve: (model: string) => Promise<{ readonly adapterId: Bytes32 | null } | undefined>;
+  readonly resolve: Models['resolve'];
   readonly wording: Wording;
   readonly ask: AskProvider;
   /** @throws AskFailure of kind `lied` with the code of what does not hold. */
@@ -118,6 +119,7 @@ export async function* answer(
         startedMs,
         attempt,
         checked: end.checked,
+        isRegistered: wanted.isRegistered,
       });
       const { promptTokens, outputTokens, computeWei, feeWei } = end.checked;
       parts.metrics.tokens(promptTokens, outputTokens);
@@ -156,6 +158,7 @@ function widen({ ledger, log }: AnswerParts, { provider }: Offer): void {
 type Wanted = {
   readonly ask: Omit<Ask, 'requestId' | 'saidTokens'>;
   readonly promptTokens: number;
+  readonly isRegistered: boolean;
 };
 
 async function prepare(
@@ -191,7 +194,7 @@ async function prepare(
     seed: question.seed ?? Number.parseInt(questionId.slice(2, 10), 16),
     stops: [...question.stop],
   };
-  return { ask, promptTokens };
+  return { ask, promptTokens, isRegistered: target.isRegistered };
 }
 
 function candidates(
@@ -301,6 +304,7 @@ function swarmPart(
     readonly startedMs: number;
     readonly attempt: number;
     readonly checked: CheckedReceipt;
+    readonly isRegistered: boolean;
   },
 ): SwarmPart {
   const { offer, ask, said, startedMs, attempt, checked } = done;
@@ -308,6 +312,7 @@ function swarmPart(
   return {
     node: offer.provider,
     adapter: ask.adapterId,
+    registered: done.isRegistered,
     receipt_id: ask.requestId,
     price_wei: `${checked.computeWei + checked.feeWei}`,
     compute_wei: `${checked.computeWei}`,

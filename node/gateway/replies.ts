@@ -16,6 +16,8 @@ export type Usage = {
 export type SwarmPart = {
   readonly node: string;
   readonly adapter: string | null;
+  /** Whether that adapter has a history on chain; else the answer names no contributor. */
+  readonly registered: boolean;
   readonly receipt_id: string;
   readonly price_wei: string;
   readonly compute_wei: string;

@@ -8,17 +8,10 @@ import type { LogPort } from '../provider/ports.ts';
 import type { AnswerPart } from './answer.ts';
 import { ApiError, asApiError } from './errors.ts';
 import type { Metrics } from './metrics.ts';
+import type { ModelEntry } from './models.ts';
 import { chunk, completion, type Endpoint, type Head, usage, usageChunk } from './replies.ts';
 import { parseChat, parseCompletion, type Question } from './requests.ts';
 import { openEventStream } from './stream.ts';
-
-export type ModelEntry = {
-  /** `base` or `base:adapter`, as a client names it. */
-  readonly id: string;
-  readonly createdSeconds: number;
-  readonly ownedBy: string;
-  readonly adapterId: string | null;
-};
 
 /** What the server asks of the rest of the gateway. */
 export type ServerParts = {
@@ -92,7 +85,9 @@ function addModels(server: FastifyInstance, parts: ServerParts): void {
     object: 'model',
     created: model.createdSeconds,
     owned_by: model.ownedBy,
-    ...(model.adapterId === null ? {} : { x_swarm: { adapter_id: model.adapterId } }),
+    ...(model.adapterId === null
+      ? {}
+      : { x_swarm: { adapter_id: model.adapterId, registered: model.isRegistered } }),
   });
   server.get('/v1/models', async () => ({
     object: 'list',

@@ -4,16 +4,19 @@
  */
 import { type Address, type Bytes32, SKETCH_SIZE, utf8 } from '#crypto';
 import {
+  type AdapterAnchor,
   type AnswerParts,
   type BuiltReceipt,
+  baseAloneAnchor,
   buildReceipt,
+  NO_ADAPTER,
   type Price,
   priceOf,
   type ReceiptRules,
   scoreRecords,
   spansOf,
 } from '#protocol';
-import { matchedSpans } from '#runtime';
+import { type AdapterHandle, matchedSpans } from '#runtime';
 import type { Admission } from './admission.ts';
 import type { AdapterBundle, Bundles } from './bundle.ts';
 import type { Cashier } from './cashier.ts';
@@ -21,7 +24,7 @@ import type { Engine } from './engine.ts';
 import type { Heard, Order } from './exchange.ts';
 import type { LogPort } from './ports.ts';
 import { Refusal } from './refusal.ts';
-import { NO_ADAPTER, type Seal } from './seal.ts';
+import { anchorOf, type Seal } from './seal.ts';
 import { type Tail, writePieces } from './writer.ts';
 
 export type AnswererParts = {
@@ -31,6 +34,8 @@ export type AnswererParts = {
   readonly rules: () => Promise<ReceiptRules>;
   readonly engine: Engine;
   readonly bundles: Bundles;
+  /** An adapter that was imported here; undefined: it is to be found on chain. */
+  readonly imported: (adapterId: Bytes32) => Imported | undefined;
   readonly admission: Admission;
   readonly cashier: Cashier;
   /** Signs the receipt and closes it, with its evidence, into a file. */
@@ -45,6 +50,16 @@ export type AnswererParts = {
   readonly log: LogPort;
 };
 
+/** An adapter without a history on chain: it is computed with, and names nobody. */
+export type Imported = { readonly handle: AdapterHandle; readonly anchor: AdapterAnchor };
+
+/** What an order is computed with; `bundle` null: nobody's records are known to have a part in it. */
+type Model = {
+  readonly handle: AdapterHandle | null;
+  readonly anchor: AdapterAnchor;
+  readonly bundle: AdapterBundle | null;
+};
+
 /**
  * Answers an order; the last frame is the end with the receipt.
  * @throws Refusal with a code, before the first frame if the order cannot be taken.
@@ -57,7 +72,7 @@ export async function* answerOrder(
   if (order.baseHash !== parts.baseHash)
     throw new Refusal('BASE_UNKNOWN', `this provider serves base ${parts.baseHash}`);
   judgePrice(parts.price(), order.price);
-  const bundle = order.adapterId === null ? null : await loadBundle(parts, order.adapterId);
+  const model = await modelOf(parts, order.adapterId);
   const promptTokens = judgeLength(parts.engine, order);
   const most = priceOf(order.price, promptTokens, order.outputTokensMax);
   const mostWei = most.computeWei + most.feeWei;
@@ -65,8 +80,8 @@ export async function* answerOrder(
   try {
     const leave = await parts.admission.enter(signal);
     try {
-      const { tail, output } = yield* write(parts.engine, order, bundle, signal);
-      const file = await account(parts, order, bundle, promptTokens, output);
+      const { tail, output } = yield* write(parts.engine, order, model.handle, signal);
+      const file = await account(parts, order, model, promptTokens, output);
       yield { type: 'end', text: tail.text, finish: tail.finish, receiptFile: file };
     } finally {
       leave();
@@ -86,6 +101,17 @@ function judgePrice(mine: Price, offered: Price): void {
       'PRICE_TOO_LOW',
       `a prompt token costs ${mine.promptWeiPerToken} wei, an output token ${mine.outputWeiPerToken}, the fee is ${mine.feeWeiPerToken}`,
     );
+}
+
+async function modelOf(parts: AnswererParts, adapterId: Bytes32 | null): Promise<Model> {
+  if (adapterId === null)
+    return { handle: null, anchor: baseAloneAnchor(parts.baseHash), bundle: null };
+  const imported = parts.imported(adapterId);
+  if (imported !== undefined) return { ...imported, bundle: null };
+  const bundle = await loadBundle(parts, adapterId);
+  // The bundle has fetched and checked the adapter already; its id names its content.
+  const handle = { id: adapterId, fetch: async () => bundle.adapter };
+  return { handle, anchor: anchorOf(bundle), bundle };
 }
 
 async function loadBundle(parts: AnswererParts, adapterId: Bytes32): Promise<AdapterBundle> {
@@ -115,7 +141,7 @@ function judgeLength({ contextTokens, tokenizer }: Engine, order: Order): number
 async function* write(
   engine: Engine,
   order: Order,
-  bundle: AdapterBundle | null,
+  adapter: AdapterHandle | null,
   signal: AbortSignal,
 ): AsyncGenerator<Heard, { readonly tail: Tail; readonly output: string }, undefined> {
   const { tokenizer } = engine;
@@ -123,7 +149,7 @@ async function* write(
   const row = engine.generate(
     {
       client: order.client,
-      adapter: bundle,
+      adapter,
       tokens: Int32Array.from([
         tokenizer.startOfText,
         ...tokenizer.encode(order.prompt),
@@ -150,7 +176,7 @@ async function* write(
 async function account(
   parts: AnswererParts,
   order: Order,
-  bundle: AdapterBundle | null,
+  { anchor, bundle }: Model,
   promptTokens: number,
   output: string,
 ): Promise<Uint8Array> {
@@ -187,7 +213,7 @@ async function account(
     issuedAt: Math.floor(parts.nowMs() / 1000),
   };
   const built = parts.distort?.(answer, bundle) ?? buildReceipt(answer);
-  const file = parts.seal(answer, built, rules, bundle);
+  const file = parts.seal(answer, built, rules, anchor, bundle);
   const { computeWei, feeWei } = built.receipt;
   await parts.cashier.charge(order.client, order.requestId, computeWei, feeWei);
   await parts.issue(built, file);

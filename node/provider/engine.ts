@@ -20,7 +20,7 @@ export type Generation = {
   /** Whose request it is: one client's many do not hold up another's one. */
   readonly client: string;
   /** null: the base alone. */
-  readonly adapter: AdapterBundle | null;
+  readonly adapter: AdapterHandle | null;
   /** Everything read so far, from the mark that opens the text on. */
   readonly tokens: Int32Array;
   readonly tokensMax: number;
@@ -71,7 +71,7 @@ export function openEngine({ serving, pool, tokenizer, stopIds }: EngineParts): 
       tokenRow(stopIds, signal, (onToken, stopping) =>
         serving.generate({
           client,
-          adapter: adapter === null ? null : handleOf(adapter),
+          adapter,
           tokens,
           maxTokens: tokensMax,
           stopTokens: stopIds,
@@ -87,12 +87,6 @@ export function openEngine({ serving, pool, tokenizer, stopIds }: EngineParts): 
     },
   };
 }
-
-/** The bundle has fetched and checked the adapter already; its id names its content. */
-const handleOf = ({ lineage, adapter }: AdapterBundle): AdapterHandle => ({
-  id: lineage.adapterId,
-  fetch: async () => adapter,
-});
 
 /** What the batch refuses because too much is under way, as the provider's own no. */
 function refusalOf(error: unknown): unknown {
