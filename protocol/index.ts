@@ -309,6 +309,8 @@ export {
   inferReply,
   inferVoucher,
   inferVoucherReply,
+  LOGPROBS_MAX,
+  type MeasuredToken,
   type SignedVoucher,
   type VoucherReply,
 } from './wire/infer.ts';

@@ -70,13 +70,14 @@ export {
 } from './model/tokenizer.ts';
 export { AdapterTiers } from './serve/adapter-tiers.ts';
 export { BatchGraph, type BatchSizes } from './serve/batch-graph.ts';
-export type { ServeRequest } from './serve/requests.ts';
+export type { ServeRequest, TokenLogprob } from './serve/requests.ts';
 export { ServeCore } from './serve/serve-core.ts';
 export {
   type AdapterHandle,
   BATCH_SIZES,
   createServing,
   SERVE_LIMITS,
+  type ServeOptions,
   type Serving,
 } from './serve/serving.ts';
 export { type Bm25, createBm25 } from './text/bm25.ts';

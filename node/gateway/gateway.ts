@@ -171,6 +171,7 @@ export function openGateway(parts: GatewayParts, options: GatewayOptions): Gatew
         return [...(heard ? [] : ['providers']), ...(await parts.notReady())];
       },
       metrics,
+      bytesOf: parts.wording.bytesOf,
       newQuestionId: parts.random32,
       nowMs,
       log,

@@ -4,9 +4,11 @@
  */
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import type { Bytes32 } from '#crypto';
+import type { MeasuredToken } from '#protocol';
 import type { LogPort } from '../provider/ports.ts';
 import type { AnswerPart } from './answer.ts';
 import { ApiError, asApiError } from './errors.ts';
+import { logprobsFor, type WriteLogprobs } from './logprobs.ts';
 import type { Metrics } from './metrics.ts';
 import type { ModelEntry } from './models.ts';
 import { chunk, completion, type Endpoint, type Head, usage, usageChunk } from './replies.ts';
@@ -29,6 +31,7 @@ export type ServerParts = {
   /** Names of the checks that fail; empty when ready. */
   readonly notReady: () => Promise<readonly string[]>;
   readonly metrics: Metrics;
+  readonly bytesOf: (tokens: readonly number[]) => Uint8Array;
   readonly newQuestionId: () => string;
   readonly nowMs: () => number;
   readonly log: LogPort;
@@ -128,7 +131,8 @@ function addAnswers(server: FastifyInstance, parts: ServerParts, options: Server
         await streamed(parts, options, reply, answer, { head, question, endpoint: route.endpoint });
         return reply;
       }
-      return whole(route.endpoint, head, answer);
+      const write = question.logprobs === null ? null : logprobsFor(route.endpoint, parts.bytesOf);
+      return whole(route.endpoint, head, answer, write);
     });
 }
 
@@ -140,9 +144,16 @@ function whenClientLeaves(reply: FastifyReply): AbortSignal {
   return leaving.signal;
 }
 
-async function whole(endpoint: Endpoint, head: Head, answer: AsyncIterable<AnswerPart>) {
+async function whole(
+  endpoint: Endpoint,
+  head: Head,
+  answer: AsyncIterable<AnswerPart>,
+  write: WriteLogprobs | null,
+) {
   let text = '';
+  const measured: MeasuredToken[] = [];
   for await (const part of answer) {
+    measured.push(...part.logprobs);
     if (part.type === 'text') text += part.text;
     else
       return completion(
@@ -150,6 +161,7 @@ async function whole(endpoint: Endpoint, head: Head, answer: AsyncIterable<Answe
         head,
         text,
         part.finish,
+        write?.(measured) ?? null,
         usage(part.promptTokens, part.outputTokens),
         part.swarm,
       );
@@ -174,6 +186,7 @@ async function streamed(
   answer: AsyncGenerator<AnswerPart, void, undefined>,
   { head, question, endpoint }: Streamed,
 ): Promise<void> {
+  const write = question.logprobs === null ? null : logprobsFor(endpoint, parts.bytesOf);
   const first = answer.next();
   await Promise.race([first, elapsed(options.pingMs)]);
   reply.hijack();
@@ -186,11 +199,14 @@ async function streamed(
       await stream.send(chunk(endpoint, head, { text: '', first: true, finish: null }));
     for (let next = await first; !next.done; next = await answer.next()) {
       const part = next.value;
+      const logprobs = part.logprobs.length === 0 ? null : (write?.(part.logprobs) ?? null);
       if (part.type === 'text') {
-        await stream.send(chunk(endpoint, head, { text: part.text, first: false, finish: null }));
+        const { text } = part;
+        await stream.send(chunk(endpoint, head, { text, first: false, finish: null, logprobs }));
         continue;
       }
-      const last = chunk(endpoint, head, { text: '', first: false, finish: part.finish });
+      const { finish } = part;
+      const last = chunk(endpoint, head, { text: '', first: false, finish, logprobs });
       await stream.send({ ...last, x_swarm: part.swarm });
       if (question.includeUsage)
         await stream.send(usageChunk(endpoint, head, usage(part.promptTokens, part.outputTokens)));

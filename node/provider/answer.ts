@@ -9,6 +9,7 @@ import {
   type BuiltReceipt,
   baseAloneAnchor,
   buildReceipt,
+  type MeasuredToken,
   NO_ADAPTER,
   type Price,
   priceOf,
@@ -16,7 +17,7 @@ import {
   scoreRecords,
   spansOf,
 } from '#protocol';
-import { type AdapterHandle, matchedSpans } from '#runtime';
+import { type AdapterHandle, matchedSpans, samplingSettings } from '#runtime';
 import type { Admission } from './admission.ts';
 import type { AdapterBundle, Bundles } from './bundle.ts';
 import type { Cashier } from './cashier.ts';
@@ -82,12 +83,24 @@ export async function* answerOrder(
     try {
       const { tail, output } = yield* write(parts.engine, order, model.handle, signal);
       const file = await account(parts, order, model, promptTokens, output);
-      yield { type: 'end', text: tail.text, finish: tail.finish, receiptFile: file };
+      const { text, finish, logprobs } = tail;
+      yield { type: 'end', text, finish, logprobs, receiptFile: file };
     } finally {
       leave();
     }
   } finally {
     release();
+  }
+}
+
+/** @throws Refusal REQUEST_INVALID naming the setting */
+function settingsOf({ seed, temperature, topK, topP, minP, repetitionPenalty }: Order) {
+  const given = { temperature, topK, topP, minP, repetitionPenalty, seed: BigInt(seed) };
+  try {
+    return samplingSettings(given);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : 'a setting is out of range';
+    throw new Refusal('REQUEST_INVALID', message, error);
   }
 }
 
@@ -137,15 +150,23 @@ function judgeLength({ contextTokens, tokenizer }: Engine, order: Order): number
   return promptTokens;
 }
 
-/** Streams what is still to be said; returns the tail and the whole answer, the said part included. */
+/** The tail with the log-probabilities of its tokens, and the whole answer, the said part included. */
+type Written = {
+  readonly tail: Tail & { readonly logprobs: readonly MeasuredToken[] };
+  readonly output: string;
+};
+
+/** Streams what is still to be said; returns how it ended. */
 async function* write(
   engine: Engine,
   order: Order,
   adapter: AdapterHandle | null,
   signal: AbortSignal,
-): AsyncGenerator<Heard, { readonly tail: Tail; readonly output: string }, undefined> {
+): AsyncGenerator<Heard, Written, undefined> {
   const { tokenizer } = engine;
   const tokensMax = order.outputTokensMax - order.saidTokens.length;
+  // Ahead of the pieces by what is held back.
+  const measured: MeasuredToken[] = [];
   const row = engine.generate(
     {
       client: order.client,
@@ -156,9 +177,11 @@ async function* write(
         ...order.saidTokens,
       ]),
       tokensMax,
-      temperature: order.temperature,
-      topP: order.topP,
-      seed: order.seed,
+      sampling: settingsOf(order),
+      measure:
+        order.logprobs === null
+          ? null
+          : { top: order.logprobs, hear: (one) => void measured.push(one) },
     },
     signal,
   );
@@ -166,9 +189,10 @@ async function* write(
   let output = engine.textOf(order.saidTokens);
   for (;;) {
     const next = await pieces.next();
-    if (next.done) return { tail: next.value, output: output + next.value.text };
+    const logprobs = measured.splice(0, next.value.tokens.length);
     output += next.value.text;
-    yield { type: 'tokens', ...next.value };
+    if (next.done) return { tail: { ...next.value, logprobs }, output };
+    yield { type: 'tokens', ...next.value, logprobs };
   }
 }
 

@@ -2,15 +2,18 @@
  * What serving needs of the runtime: tokens one after another, and sketches, both computed outside
  * the event loop.
  */
+import type { MeasuredToken } from '#protocol';
 import {
   type AdapterHandle,
   exchangeExample,
   type Pool,
+  type SamplingSettings,
+  type ServeOptions,
   type Serving,
   SKETCH_SETTINGS,
-  samplingSettings,
   sketchExchange,
   type Tokenizer,
+  type TokenLogprob,
 } from '#runtime';
 import type { AdapterBundle } from './bundle.ts';
 import { Refusal } from './refusal.ts';
@@ -24,9 +27,12 @@ export type Generation = {
   /** Everything read so far, from the mark that opens the text on. */
   readonly tokens: Int32Array;
   readonly tokensMax: number;
-  readonly temperature: number;
-  readonly topP: number;
-  readonly seed: number;
+  readonly sampling: SamplingSettings;
+  /** How likely each token was, called before it comes out of the row; null: not asked for. */
+  readonly measure: {
+    readonly top: number;
+    readonly hear: (measured: MeasuredToken) => void;
+  } | null;
 };
 
 export type Engine = {
@@ -67,15 +73,16 @@ export function openEngine({ serving, pool, tokenizer, stopIds }: EngineParts): 
     tokenizer,
     bytesOf,
     textOf: (tokens) => textOfBytes(bytesOf(tokens)),
-    generate: ({ adapter, client, tokens, tokensMax, temperature, topP, seed }, signal) =>
-      tokenRow(stopIds, signal, (onToken, stopping) =>
+    generate: ({ adapter, client, tokens, tokensMax, sampling, measure }, signal) =>
+      tokenRow(stopIds, signal, measure, (onToken, stopping) =>
         serving.generate({
           client,
           adapter,
           tokens,
           maxTokens: tokensMax,
           stopTokens: stopIds,
-          sampling: samplingSettings({ temperature, topP, seed: BigInt(seed) }),
+          sampling,
+          ...(measure === null ? {} : { logprobs: true, topLogprobs: measure.top }),
           onToken,
           signal: stopping,
         }),
@@ -96,18 +103,32 @@ function refusalOf(error: unknown): unknown {
     : error;
 }
 
+/** As frames carry it: a certain token has 0, an impossible one a number that is finite. */
+const told = ({ token, logprob }: TokenLogprob): TokenLogprob => ({
+  token,
+  logprob: logprob >= 0 ? 0 : Math.max(logprob, -(2 ** 53)),
+});
+
 /** Tokens as they are called out, as a row that ends, fails or is abandoned with its reader. */
 async function* tokenRow(
   stopIds: readonly number[],
   signal: AbortSignal,
-  start: (onToken: (token: number) => void, stopping: AbortSignal) => Promise<unknown>,
+  measure: Generation['measure'],
+  start: (onToken: NonNullable<ServeOptions['onToken']>, stopping: AbortSignal) => Promise<unknown>,
 ): AsyncGenerator<number, void, undefined> {
   const queue: number[] = [];
   let wake = (): void => {};
   let ended: { readonly error?: unknown } | undefined;
   const stopping = new AbortController();
-  const onToken = (token: number): void => {
-    if (!stopIds.includes(token)) queue.push(token);
+  const onToken = (
+    token: number,
+    logprob: number | undefined,
+    top: readonly TokenLogprob[],
+  ): void => {
+    if (!stopIds.includes(token)) {
+      measure?.hear({ ...told({ token, logprob: logprob ?? 0 }), top: top.map(told) });
+      queue.push(token);
+    }
     wake();
   };
   const end = (outcome: { readonly error?: unknown }): void => {

@@ -20,7 +20,14 @@ test('one thread or two: the same bits, WebAssembly', async (t) => {
     t.after(() => serving.close());
     const asked = [null, 'a0', 'a1', 'a2', 'a0', null, 'a5', 'a1'].map(async (adapter, i) => {
       const tokens = textOf(5 + 5 * i, i);
-      const sampling = { temperature: i % 2, topK: 0, topP: 0.9, seed: BigInt(i) };
+      const sampling = {
+        temperature: i % 2,
+        topK: 0,
+        topP: 0.9,
+        minP: 0,
+        repetitionPenalty: 1,
+        seed: BigInt(i),
+      };
       const seen: number[] = [];
       const served = await serving.generate({
         ...{ client: `c${i % 3}`, tokens, maxTokens: 10, sampling, logprobs: true },

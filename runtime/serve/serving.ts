@@ -16,7 +16,7 @@ import { AdapterTiers, type TierCounts, type TierSizes } from './adapter-tiers.t
 import type { BatchSizes } from './batch-graph.ts';
 import { ServeError } from './errors.ts';
 import type { ServeMetrics } from './metrics.ts';
-import type { Finish, ServeLimits } from './requests.ts';
+import type { Finish, ServeLimits, TokenLogprob } from './requests.ts';
 import type { PostedRequest, ServeProgress, ServeWorkerData } from './serve-worker.ts';
 
 /** An adapter to serve with: the id names its content, `fetch` gets it when no tier has it. */
@@ -32,7 +32,13 @@ export type ServeOptions = {
   /** What is done after so many milliseconds is the answer; refused at once where it cannot be met. */
   readonly withinMs?: number;
   readonly logprobs?: boolean;
-  readonly onToken?: (token: number, logprob: number | undefined) => void;
+  /** With `logprobs`: so many of the likeliest tokens at each place. */
+  readonly topLogprobs?: number;
+  readonly onToken?: (
+    token: number,
+    logprob: number | undefined,
+    top: readonly TokenLogprob[],
+  ) => void;
   readonly signal?: AbortSignal;
 };
 
@@ -186,7 +192,7 @@ export function createServing(options: ServingOptions): Serving {
           return;
         }
         tokens.push(progress.token);
-        onToken?.(progress.token, progress.logprob);
+        onToken?.(progress.token, progress.logprob, progress.top);
       };
       const finish = await thread.request<Finish>({ kind: 'serve', request }, onProgress, signal);
       return { tokens: Int32Array.from(tokens), finish };
