@@ -44,6 +44,7 @@ import { createDatanets, type Datanets } from './services/datanets.ts';
 import { createEpochs, type Epochs } from './services/epochs.ts';
 import { createGatherer } from './services/gather.ts';
 import { type Loop, startLoop } from './services/loop.ts';
+import { exportServing } from './services/serve-metrics.ts';
 import {
   announceCapacity,
   openServingAdapters,
@@ -82,6 +83,9 @@ export type NodeConfig = {
 
 /** OPEN that a node of the local preset stakes; its roles lock parts of it. */
 const STAKE_WEI = 200n * 10n ** 18n;
+
+/** Adapters kept near, in bytes: decoded in memory, and on disk across restarts. */
+const TIERS = { ramBytes: 256 * 2 ** 20, diskBytes: 2 ** 30 };
 
 /** How long a node may take to close everything. */
 const CLOSE_WITHIN_MS = 7_000;
@@ -157,7 +161,7 @@ async function open(config: NodeConfig, closers: (() => Promise<void> | void)[])
   closers.push(host.close);
   const table = await openLevelTable(join(dataDir, 'table'));
   closers.push(table.close);
-  const { pool, serving } = openCompute(base, config.threads);
+  const { pool, serving } = openCompute(base, config);
   closers.push(pool.close, serving.close);
   const { chain } = account;
   const view = createChainView(chain, config.chainId, Date.now);
@@ -208,12 +212,16 @@ async function open(config: NodeConfig, closers: (() => Promise<void> | void)[])
 }
 
 /** The pool trains, verifies and sketches; answers are written in batches beside it, by one thread. */
-function openCompute(base: ModelDirectory, threads: number) {
+function openCompute(base: ModelDirectory, { threads, dataDir }: NodeConfig) {
   const file = workerFile();
   const worker = file === undefined ? {} : { workerFile: file };
   return {
     pool: createPool({ weights: base, threads, ...worker }),
-    serving: createServing({ weights: base, ...worker }),
+    serving: createServing({
+      weights: base,
+      tiers: { ...TIERS, directory: join(dataDir, 'adapter-cache') },
+      ...worker,
+    }),
   };
 }
 
@@ -250,6 +258,7 @@ async function startServices(
   };
   const provider = await openServingProvider(parts);
   const gateway = openServingGateway(parts);
+  exportServing(gateway.metrics.registry, opened.serving);
   const gathered = openReceipts(table, 'gathered/');
   const gather = createGatherer({
     rpc: host.rpc,

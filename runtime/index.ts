@@ -70,6 +70,7 @@ export {
 } from './model/tokenizer.ts';
 export { AdapterTiers } from './serve/adapter-tiers.ts';
 export { BatchGraph, type BatchSizes } from './serve/batch-graph.ts';
+export type { ServeMetrics } from './serve/metrics.ts';
 export type { ServeRequest, TokenLogprob } from './serve/requests.ts';
 export { ServeCore } from './serve/serve-core.ts';
 export {

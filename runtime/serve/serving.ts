@@ -51,12 +51,14 @@ export type Serving = {
    *   codes; an abort later ends it with finish 'cancelled'.
    */
   generate(options: ServeOptions): Promise<Served>;
-  /** A pinned adapter stays in the pool of each thread that it comes to. */
+  /** A pinned adapter stays in the pool of each thread that it comes to, in memory and on disk. */
   pin(adapterId: string, isPinned: boolean): void;
   /** Of each thread that was started. */
   metrics(): Promise<readonly ServeMetrics[]>;
   /** Which tier answered how often. */
   readonly tiers: Readonly<TierCounts>;
+  /** What memory and disk hold of adapters. */
+  tierLoad(): ReturnType<AdapterTiers['load']>;
   close(): Promise<void>;
 };
 
@@ -173,6 +175,7 @@ export function createServing(options: ServingOptions): Serving {
   return {
     config,
     tiers: tiers.counts,
+    tierLoad: () => tiers.load(),
     async generate({ adapter, onToken, signal, ...rest }) {
       if (closed) {
         throw new ServeError('SERVING_CLOSED', 'open serving', 'a closed one', 'open it anew');
@@ -197,7 +200,10 @@ export function createServing(options: ServingOptions): Serving {
       const finish = await thread.request<Finish>({ kind: 'serve', request }, onProgress, signal);
       return { tokens: Int32Array.from(tokens), finish };
     },
-    pin: (adapterId, isPinned) => threads.pin(adapterId, isPinned),
+    pin: (adapterId, isPinned) => {
+      tiers.pin(adapterId, isPinned);
+      threads.pin(adapterId, isPinned);
+    },
     metrics: () =>
       Promise.all(threads.started.map((one) => one.request<ServeMetrics>({ kind: 'metrics' }))),
     async close() {
