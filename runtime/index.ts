@@ -41,6 +41,7 @@ export {
   USER,
   type WeightedText,
 } from './model/bpe-train.ts';
+export { plainPrompt } from './model/chat.ts';
 export { modelConfigJson, readModelConfig, weightShapes } from './model/config.ts';
 export { loadModelDirectory, type ModelDirectory } from './model/directory.ts';
 export { ModelError, type ModelErrorCode, type ModelErrorDetails } from './model/errors.ts';

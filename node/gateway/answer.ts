@@ -181,8 +181,8 @@ async function prepare(
       `the model '${question.model}' does not exist; GET /v1/models lists all`,
       'model',
     );
-  const { contextTokens, countTokens } = parts.wording;
-  const promptTokens = countTokens(question.prompt);
+  const { contextTokens, countPrompt } = parts.wording;
+  const promptTokens = countPrompt(question.prompt);
   const room = contextTokens - promptTokens;
   if (room < 1 || (question.maxTokens ?? 1) > room)
     throw new ApiError(

@@ -51,7 +51,7 @@ test('an answer comes with usage, a receipt that verifies, and one payment', asy
   assert.ok(choice?.message.content);
   assert.equal(choice.message.role, 'assistant');
   assert.ok(['stop', 'length'].includes(choice.finish_reason));
-  const promptTokens = world.tokenizer.encode(`${PROMPT}\n\n`).length;
+  const promptTokens = world.tokenizer.encodeChat([{ role: 'user', content: PROMPT }]).length;
   assert.equal(reply.usage?.prompt_tokens, promptTokens);
   const { receipt_id: id, node, price_wei: priceWei } = swarmOf(reply);
 
@@ -355,11 +355,7 @@ test('a client may choose its provider, and how much of a receipt is checked bef
 });
 
 test('log-probabilities and settings of sampling go to the provider and back', async (t) => {
-  const swarm = await startSwarm(t, world, {
-    providers: [{}],
-    gateway: { silenceMs: 120_000 },
-  });
-  const client = clientOf(swarm);
+  const client = clientOf(await startSwarm(t, world, { providers: [{}] }));
   const shared = { model: MODEL, max_tokens: 6, temperature: 0 } as const;
   const chat = { ...shared, messages: [{ role: 'user', content: PROMPT }] as never };
   const measured = { ...chat, logprobs: true, top_logprobs: 3 };
@@ -378,13 +374,11 @@ test('log-probabilities and settings of sampling go to the provider and back', a
     streamed.push(...(chunk.choices[0]?.logprobs?.content ?? []));
   assert.deepEqual(streamed, content);
 
-  const plain = await client.completions.create({
-    ...{ ...shared, prompt: `${PROMPT}\n\n`, logprobs: 2 },
-  });
-  assert.deepEqual(
-    plain.choices[0]?.logprobs?.token_logprobs,
-    content.map(({ logprob }) => logprob),
-  );
+  const plain = await client.completions.create({ ...shared, prompt: PROMPT, logprobs: 2 });
+  const [choice] = plain.choices;
+  assert.equal(choice?.logprobs?.tokens?.join(''), choice?.text);
+  const best = choice?.logprobs?.top_logprobs?.map((top) => Math.max(...Object.values(top)));
+  assert.deepEqual(choice?.logprobs?.token_logprobs, best);
 
   const text = async (more: object) => {
     const reply = await client.chat.completions.create({ ...chat, max_tokens: 24, ...more });

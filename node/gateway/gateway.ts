@@ -172,6 +172,7 @@ export function openGateway(parts: GatewayParts, options: GatewayOptions): Gatew
       },
       metrics,
       bytesOf: parts.wording.bytesOf,
+      renderChat: parts.wording.renderChat,
       newQuestionId: parts.random32,
       nowMs,
       log,

@@ -18,7 +18,6 @@ test('an imported adapter answers under its name, with a receipt that names nobo
   const { adapterId, adapterHash } = anchor;
   const swarm = await startSwarm(t, world, {
     providers: [{}],
-    gateway: { silenceMs: 120_000 },
     imported: [
       {
         served: { anchor, handle: { id: adapterId, fetch: async () => adapter } },

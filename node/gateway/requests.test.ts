@@ -1,13 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ModelError } from '#runtime';
 import { ApiError } from './errors.ts';
-import { parseChat, parseCompletion } from './requests.ts';
+import { parseChat as parseChatWith, parseCompletion } from './requests.ts';
+
+/** Rendered so that roles can be seen. */
+const parseChat = (body: unknown) =>
+  parseChatWith(body, (messages) =>
+    messages.map(({ role, content }) => `${role}: ${content}\n`).join(''),
+  );
 
 const chat = { model: 'm', messages: [{ role: 'user', content: 'hi' }] };
 const refused = (code: string, param: string | null) => (error: unknown) =>
   error instanceof ApiError && error.code === code && error.param === param;
 
-test('a conversation becomes paragraphs; parts of text are joined', () => {
+test('a conversation is rendered; parts of text are joined', () => {
   const { prompt } = parseChat({
     model: 'm',
     messages: [
@@ -21,7 +28,7 @@ test('a conversation becomes paragraphs; parts of text are joined', () => {
       },
     ],
   });
-  assert.equal(prompt, 'Be brief.\n\nWhen does it open?\n\n');
+  assert.equal(prompt, 'system: Be brief.\nuser: When does it open?\n');
 });
 
 test('defaults are those of the interface; null means absent', () => {
@@ -96,7 +103,7 @@ test('invalid_request: wrong types and ranges name the parameter', () => {
     [{ model: '' }, 'model'],
     [{ route: { provider: 'me' } }, 'route.provider'],
     [{ route: { verify: 'never' } }, 'route.verify'],
-    [{ messages: [{ role: 'user', content: '' }] }, 'prompt'],
+    [{ messages: [{ role: 'user', content: '' }] }, 'messages'],
   ] as const)
     assert.throws(() => parseChat({ ...chat, ...changes }), refused('invalid_request', param));
   assert.throws(() => parseChat('text'), refused('invalid_request', null));
@@ -104,4 +111,11 @@ test('invalid_request: wrong types and ranges name the parameter', () => {
     () => parseCompletion({ model: 'm', prompt: [1, 2] }),
     refused('invalid_request', 'prompt'),
   );
+});
+
+test('messages that the model’s template refuses are the client’s to correct', () => {
+  const refuse = (): never => {
+    throw new ModelError('CHAT_TEMPLATE_REFUSED', 'roles must alternate');
+  };
+  assert.throws(() => parseChatWith(chat, refuse), refused('invalid_request', 'messages'));
 });

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { LOGPROBS_MAX } from '#protocol';
+import { type ChatMessage, ModelError, plainPrompt } from '#runtime';
 import { ApiError } from './errors.ts';
 
 /** One question to the swarm, whichever endpoint it came through. */
@@ -99,12 +100,15 @@ const completionBody = z.object({
 });
 
 /** @throws ApiError invalid_request or unsupported_parameter, naming the parameter. */
-export function parseChat(body: unknown): Question {
+export function parseChat(
+  body: unknown,
+  renderChat: (messages: readonly ChatMessage[]) => string,
+): Question {
   refuseUnsupported(body);
   const parsed = parse(chatBody, body);
   return question(
     parsed,
-    renderChat(parsed.messages),
+    rendered(parsed.messages, renderChat),
     parsed.max_completion_tokens ?? parsed.max_tokens ?? null,
     chatLogprobs(parsed),
   );
@@ -114,15 +118,29 @@ export function parseChat(body: unknown): Question {
 export function parseCompletion(body: unknown): Question {
   refuseUnsupported(body);
   const parsed = parse(completionBody, body);
-  return question(parsed, parsed.prompt, parsed.max_tokens ?? null, parsed.logprobs ?? null);
+  const prompt = plainPrompt(parsed.prompt);
+  return question(parsed, prompt, parsed.max_tokens ?? null, parsed.logprobs ?? null);
 }
 
-/**
- * A conversation as plain text. The bases of this network are completion models without a chat
- * template: turns are paragraphs, and the answer is the next one.
- */
-export const renderChat = (messages: readonly { readonly content: string }[]): string =>
-  messages.map((message) => `${message.content}\n\n`).join('');
+/** The prompt of a conversation; what the model's template refuses, the client is told. */
+function rendered(
+  messages: z.output<typeof chatBody>['messages'],
+  renderChat: (messages: readonly ChatMessage[]) => string,
+): string {
+  if (messages.every(({ content }) => content.trim() === ''))
+    throw new ApiError('invalid_request', 'the messages are empty', 'messages');
+  try {
+    return renderChat(
+      messages.map(({ role, content }) => ({
+        role: role === 'developer' ? 'system' : role,
+        content,
+      })),
+    );
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    throw new ApiError('invalid_request', error.message, 'messages', error);
+  }
+}
 
 type Shared = z.output<z.ZodObject<typeof shared>>;
 

@@ -5,6 +5,7 @@
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import type { Bytes32 } from '#crypto';
 import type { MeasuredToken } from '#protocol';
+import type { ChatMessage } from '#runtime';
 import type { LogPort } from '../provider/ports.ts';
 import type { AnswerPart } from './answer.ts';
 import { ApiError, asApiError } from './errors.ts';
@@ -31,6 +32,7 @@ export type ServerParts = {
   /** Names of the checks that fail; empty when ready. */
   readonly notReady: () => Promise<readonly string[]>;
   readonly metrics: Metrics;
+  readonly renderChat: (messages: readonly ChatMessage[]) => string;
   readonly bytesOf: (tokens: readonly number[]) => Uint8Array;
   readonly newQuestionId: () => string;
   readonly nowMs: () => number;
@@ -113,7 +115,12 @@ export const modelNotFound = (id: string): ApiError =>
 
 function addAnswers(server: FastifyInstance, parts: ServerParts, options: ServerOptions): void {
   const routes = [
-    { path: '/v1/chat/completions', endpoint: 'chat', parse: parseChat, prefix: 'chatcmpl-' },
+    {
+      path: '/v1/chat/completions',
+      endpoint: 'chat',
+      prefix: 'chatcmpl-',
+      parse: (body: unknown) => parseChat(body, parts.renderChat),
+    },
     { path: '/v1/completions', endpoint: 'text', parse: parseCompletion, prefix: 'cmpl-' },
   ] as const;
   for (const route of routes)

@@ -248,7 +248,8 @@ export async function startSwarm(
       ...GATEWAY_DEFAULTS,
       feeWeiPerToken: PRICE.feeWeiPerToken,
       staleMs: 60_000,
-      silenceMs: 10_000,
+      // Far above what a busy machine takes for a token.
+      silenceMs: 120_000,
       ...options.gateway,
     },
   );

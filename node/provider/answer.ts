@@ -138,7 +138,7 @@ async function loadBundle(parts: AnswererParts, adapterId: Bytes32): Promise<Ada
 
 /** Returns the tokens of the prompt; one place of the context is the mark that opens the text. */
 function judgeLength({ contextTokens, tokenizer }: Engine, order: Order): number {
-  const promptTokens = tokenizer.encode(order.prompt).length;
+  const promptTokens = tokenizer.encodePrompt(order.prompt).length;
   const needed = 1 + promptTokens + order.outputTokensMax;
   if (needed > contextTokens || promptTokens === 0)
     throw new Refusal(
@@ -173,7 +173,7 @@ async function* write(
       adapter,
       tokens: Int32Array.from([
         tokenizer.startOfText,
-        ...tokenizer.encode(order.prompt),
+        ...tokenizer.encodePrompt(order.prompt),
         ...order.saidTokens,
       ]),
       tokensMax,

@@ -42,6 +42,8 @@ export type Engine = {
     /** The mark that opens a text. */
     readonly startOfText: number;
     readonly encode: (text: string) => Int32Array;
+    /** Of a prompt: with the special tokens of a chat. */
+    readonly encodePrompt: (prompt: string) => Int32Array;
   };
   readonly bytesOf: (tokens: readonly number[]) => Uint8Array;
   readonly textOf: (tokens: readonly number[]) => string;

@@ -164,10 +164,10 @@ const engineOf = ({ serving, pool, base }: ServingParts) =>
 
 /** How the base's tokenizer counts the tokens of an exchange; receipts are checked by it. */
 export function countTokensOf(base: Pick<ModelDirectory, 'tokenizer'>) {
-  const count = (text: string): number => base.tokenizer.encode(text).length;
+  const { tokenizer } = base;
   return (prompt: string, output: string) => ({
-    promptTokens: count(prompt),
-    outputTokens: count(output),
+    promptTokens: tokenizer.encodePrompt(prompt).length,
+    outputTokens: tokenizer.encode(output).length,
   });
 }
 
