@@ -17,6 +17,8 @@ type Failures = {
   readonly KEY_INVALID: { readonly file: string; readonly reason: string };
   readonly API_FAILED: { readonly url: string; readonly reason: string };
   readonly STEP_FAILED: { readonly step: string; readonly reason: string };
+  /** Another adapter answers to that name, or the weights are on chain already. */
+  readonly ADAPTER_KNOWN: { readonly name: string; readonly as: string };
   readonly NOT_FOUND: { readonly what: string; readonly name: string };
   readonly FILE_UNREADABLE: { readonly file: string; readonly reason: string };
   readonly RECEIPT_INVALID: { readonly field: string; readonly reason: string };

@@ -3,11 +3,13 @@
  * `cli/`; results go to standard output, everything else to standard error.
  */
 import { Command, CommanderError } from 'commander';
+import { adapterCommand } from './cli/adapter.ts';
 import { chainCommand } from './cli/chain.ts';
 import { chatCommand } from './cli/chat.ts';
 import { datanetCommand } from './cli/datanet.ts';
 import { infoCommand } from './cli/info.ts';
 import { mergeCommand } from './cli/merge.ts';
+import { modelCommand } from './cli/model.ts';
 import { receiptCommand } from './cli/receipt.ts';
 import { testnetCommand } from './cli/testnet.ts';
 import { trainCommand } from './cli/train.ts';
@@ -21,6 +23,7 @@ Exit codes: 0 done · 1 failed · 2 wrong usage · 3 no swarm is running · 4 no
 
 /** Runs one command line and returns the exit code. Never throws. */
 export async function main(args: readonly string[]): Promise<number> {
+  endQuietly();
   let exitCode: number = EXIT.ok;
   const program = new Command('openledger')
     .description('Train and serve LoRA adapters on community data, and pay whose data answered.')
@@ -46,6 +49,8 @@ export async function main(args: readonly string[]): Promise<number> {
     datanetCommand(),
     trainCommand(),
     mergeCommand(),
+    modelCommand(),
+    adapterCommand(),
     chatCommand(),
     receiptCommand(),
     walletCommand(),
@@ -69,6 +74,20 @@ export async function main(args: readonly string[]): Promise<number> {
       process.stderr.write(`${error.stack ?? ''}\n`);
     return told.exitCode;
   }
+}
+
+/**
+ * A reader that has seen enough (`openledger --help | head`) is no failure: what runs until it is told
+ * to end ends in order, everything else at once. Nobody is left to tell when standard error is gone.
+ */
+function endQuietly(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    if (!process.emit('SIGTERM')) process.exit(EXIT.ok);
+  });
+  process.stderr.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
 }
 
 const usage = (said: string): string =>

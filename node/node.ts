@@ -34,6 +34,7 @@ import { type OpenTable, openLevelTable } from './provider/level-table.ts';
 import type { Provider } from './provider/provider.ts';
 import { openReceipts, type Receipts } from './provider/receipts.ts';
 import { type Account, openAccount } from './services/account.ts';
+import type { Adapters } from './services/adapters.ts';
 import { type ChainView, createChainView } from './services/chain-view.ts';
 import { whenChanged } from './services/changes.ts';
 import type { ContractTask } from './services/contract-types.ts';
@@ -43,8 +44,10 @@ import { createDatanets, type Datanets } from './services/datanets.ts';
 import { createEpochs, type Epochs } from './services/epochs.ts';
 import { createGatherer } from './services/gather.ts';
 import { type Loop, startLoop } from './services/loop.ts';
+import { exportServing } from './services/serve-metrics.ts';
 import {
   announceCapacity,
+  openServingAdapters,
   openServingGateway,
   openServingProvider,
   openServingWatch,
@@ -80,6 +83,9 @@ export type NodeConfig = {
 
 /** OPEN that a node of the local preset stakes; its roles lock parts of it. */
 const STAKE_WEI = 200n * 10n ** 18n;
+
+/** Adapters kept near, in bytes: decoded in memory, and on disk across restarts. */
+const TIERS = { ramBytes: 256 * 2 ** 20, diskBytes: 2 ** 30 };
 
 /** How long a node may take to close everything. */
 const CLOSE_WITHIN_MS = 7_000;
@@ -155,7 +161,7 @@ async function open(config: NodeConfig, closers: (() => Promise<void> | void)[])
   closers.push(host.close);
   const table = await openLevelTable(join(dataDir, 'table'));
   closers.push(table.close);
-  const { pool, serving } = openCompute(base, config.threads);
+  const { pool, serving } = openCompute(base, config);
   closers.push(pool.close, serving.close);
   const { chain } = account;
   const view = createChainView(chain, config.chainId, Date.now);
@@ -206,12 +212,16 @@ async function open(config: NodeConfig, closers: (() => Promise<void> | void)[])
 }
 
 /** The pool trains, verifies and sketches; answers are written in batches beside it, by one thread. */
-function openCompute(base: ModelDirectory, threads: number) {
+function openCompute(base: ModelDirectory, { threads, dataDir }: NodeConfig) {
   const file = workerFile();
   const worker = file === undefined ? {} : { workerFile: file };
   return {
     pool: createPool({ weights: base, threads, ...worker }),
-    serving: createServing({ weights: base, ...worker }),
+    serving: createServing({
+      weights: base,
+      tiers: { ...TIERS, directory: join(dataDir, 'adapter-cache') },
+      ...worker,
+    }),
   };
 }
 
@@ -228,7 +238,9 @@ async function startServices(
     roles: ROLE.provider | ROLE.verifier,
     serves: true,
   });
+  const adapters = openServingAdapters({ ...opened, blocks: host.blocks }, config.dataDir);
   const parts: ServingParts = {
+    adapters,
     host,
     chain,
     view,
@@ -246,6 +258,7 @@ async function startServices(
   };
   const provider = await openServingProvider(parts);
   const gateway = openServingGateway(parts);
+  exportServing(gateway.metrics.registry, opened.serving);
   const gathered = openReceipts(table, 'gathered/');
   const gather = createGatherer({
     rpc: host.rpc,
@@ -305,7 +318,7 @@ async function startServices(
     await provider.prefetch((await view.adapters()).map(({ adapterId }) => adapterId));
   });
   loop('vouchers', 5_000, gateway.retryVouchers);
-  const api = await serveApi(opened, gateway.server, epochs, provider, gather);
+  const api = await serveApi(opened, gateway.server, epochs, provider, gather, adapters);
   closers.push(async () => {
     await gateway.server.close();
   });
@@ -375,11 +388,13 @@ async function serveApi(
   epochs: Epochs,
   provider: Provider,
   gather: () => Promise<void>,
+  adapters: Adapters,
 ): Promise<string> {
   const { outbox } = account;
   addControl(server, {
     token: config.token,
     datanets,
+    adapters,
     baseHash: toHex(base.hash),
     putBlock: (bytes) => host.blocks.put(bytes, { codec: 'dag-cbor' }),
     task: async (taskId) => {

@@ -3,7 +3,7 @@
  * from its source folder and from the bundle in dist/.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 let found: string | undefined;
@@ -26,6 +26,17 @@ export function projectRoot(): string {
 
 /** The base model that ships with the project. */
 export const shippedBase = (): string => join(projectRoot(), 'runtime', 'base');
+
+/** Where `openledger model add` keeps models. */
+export const modelsFolder = (dataDir: string): string => join(dataDir, 'models');
+
+/** A base as options name it: a model that was added under that name, or a folder. */
+export function baseFolder(dataDir: string, named: string): string {
+  const added = join(modelsFolder(dataDir), named);
+  return /^[A-Za-z0-9]/.test(named) && existsSync(join(added, 'config.json'))
+    ? added
+    : resolve(named);
+}
 
 /** The bundled compute worker, or undefined when running from source (the pool then finds its own). */
 export function workerFile(): string | undefined {

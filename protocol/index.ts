@@ -267,6 +267,13 @@ export {
   voteHash,
 } from './training.ts';
 export {
+  baseAloneAnchor,
+  importedAnchor,
+  importedHashOf,
+  isUnregistered,
+  NO_ADAPTER,
+} from './unregistered.ts';
+export {
   buildVersion,
   decodeVersionManifest,
   encodeVersionManifest,
@@ -302,6 +309,8 @@ export {
   inferReply,
   inferVoucher,
   inferVoucherReply,
+  LOGPROBS_MAX,
+  type MeasuredToken,
   type SignedVoucher,
   type VoucherReply,
 } from './wire/infer.ts';

@@ -26,6 +26,7 @@ import {
 } from './scores.ts';
 import { checkSpans } from './span-rules.ts';
 import { type Span, type SpanLeaf, spanRoot } from './spans.ts';
+import { isPlainlyUnregistered } from './unregistered.ts';
 import { verifyRecord } from './version.ts';
 
 export type ReceiptVerdict =
@@ -105,7 +106,11 @@ function checkTrust(file: ReceiptFile, anchors: TrustedAnchors | null): Step {
     return receiptFault('domain', 'DOMAIN_UNTRUSTED', message);
   }
   const trusted = anchors.adapters.find(({ adapterId }) => adapterId === adapter.adapterId);
-  if (trusted === undefined || !isSame(adapter, trusted)) {
+  // An imported adapter is not on chain: its id says what it is, and that it names nobody.
+  const isOwnWitness =
+    isPlainlyUnregistered(adapter) &&
+    anchors.adapters.some(({ baseHash }) => baseHash === adapter.baseHash);
+  if (trusted === undefined ? !isOwnWitness : !isSame(adapter, trusted)) {
     return receiptFault('adapter', 'ADAPTER_UNTRUSTED', 'not as the chain has this adapter');
   }
   const version = anchors.versions.find(

@@ -41,6 +41,7 @@ export {
   USER,
   type WeightedText,
 } from './model/bpe-train.ts';
+export { plainPrompt } from './model/chat.ts';
 export { modelConfigJson, readModelConfig, weightShapes } from './model/config.ts';
 export { loadModelDirectory, type ModelDirectory } from './model/directory.ts';
 export { ModelError, type ModelErrorCode, type ModelErrorDetails } from './model/errors.ts';
@@ -70,13 +71,15 @@ export {
 } from './model/tokenizer.ts';
 export { AdapterTiers } from './serve/adapter-tiers.ts';
 export { BatchGraph, type BatchSizes } from './serve/batch-graph.ts';
-export type { ServeRequest } from './serve/requests.ts';
+export type { ServeMetrics } from './serve/metrics.ts';
+export type { ServeRequest, TokenLogprob } from './serve/requests.ts';
 export { ServeCore } from './serve/serve-core.ts';
 export {
   type AdapterHandle,
   BATCH_SIZES,
   createServing,
   SERVE_LIMITS,
+  type ServeOptions,
   type Serving,
 } from './serve/serving.ts';
 export { type Bm25, createBm25 } from './text/bm25.ts';

@@ -7,8 +7,10 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { type Address, type Bytes32, parseAddress, parseBytes32 } from '#crypto';
 import { CONTRIBUTION_STATES, type EpochProof } from '#protocol';
+import { ADAPTER_BYTES_MAX } from '../adapter-files.ts';
 import { describe } from '../errors.ts';
 import type { Datanets } from '../services/datanets.ts';
+import { type AdapterApi, addAdapters } from './adapters.ts';
 
 export type ClaimProof = {
   readonly epoch: number;
@@ -34,6 +36,7 @@ export type TaskProgress = {
 export type ControlParts = {
   readonly token: string;
   readonly datanets: Datanets;
+  readonly adapters: AdapterApi;
   /** Identity of the base model that this node serves. */
   readonly baseHash: Bytes32;
   readonly putBlock: (bytes: Uint8Array) => Promise<string>;
@@ -79,7 +82,7 @@ export function addControl(server: FastifyInstance, parts: ControlParts): void {
   void server.register((scope, _options, done) => {
     scope.addContentTypeParser(
       'application/octet-stream',
-      { parseAs: 'buffer', bodyLimit: BODY_BYTES_MAX },
+      { parseAs: 'buffer', bodyLimit: ADAPTER_BYTES_MAX },
       (_request, body, parsed) => parsed(null, body),
     );
     scope.addHook('onRequest', async (request, reply) => {
@@ -91,6 +94,7 @@ export function addControl(server: FastifyInstance, parts: ControlParts): void {
     });
     scope.setErrorHandler((error, _request, reply) => refuse(reply, error));
     addDatanets(scope, parts);
+    addAdapters(scope, parts.adapters);
     addRest(scope, parts);
     done();
   });

@@ -1,10 +1,10 @@
 /** `openledger merge`: an adapter into its base, as a model directory for other tools. */
-import { readdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { loadModelDirectory, readAdapterDirectory, writeMergedModel } from '#runtime';
 import { NodeError } from '../errors.ts';
-import { shippedBase } from '../paths.ts';
+import { baseFolder, shippedBase } from '../paths.ts';
+import { entriesOf } from './adapter.ts';
 import { globals, print } from './session.ts';
 
 type MergeOptions = { readonly adapter: string; readonly base: string; readonly out: string };
@@ -16,7 +16,7 @@ export function mergeCommand(): Command {
     .option('--base <dir>', 'base model in Hugging Face layout', shippedBase())
     .requiredOption('--out <dir>', 'new or empty folder for the merged model')
     .action(async (own: MergeOptions, command: Command) => {
-      const from = resolve(own.base);
+      const from = baseFolder(globals(command).dataDir, own.base);
       const out = resolve(own.out);
       if (entriesOf(out) > 0) {
         const details = { expected: 'a new or empty folder', came: out };
@@ -28,12 +28,4 @@ export function mergeCommand(): Command {
       await writeMergedModel(out, base, from, read);
       print(globals(command), { ok: true, out }, `merged model written to ${out}`);
     });
-}
-
-function entriesOf(folder: string): number {
-  try {
-    return readdirSync(folder).length;
-  } catch {
-    return 0;
-  }
 }

@@ -28,7 +28,7 @@ export function readSwarm(dataDir: string): SwarmFile {
 }
 
 export type ApiCall = {
-  readonly method?: 'GET' | 'POST';
+  readonly method?: 'GET' | 'POST' | 'DELETE';
   readonly body?: unknown;
   readonly bytes?: Uint8Array;
   readonly timeoutMs?: number;

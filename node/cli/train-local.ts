@@ -24,7 +24,7 @@ import {
   writeAdapterDirectory,
 } from '#runtime';
 import { NodeError } from '../errors.ts';
-import { shippedBase, workerFile } from '../paths.ts';
+import { baseFolder, shippedBase, workerFile } from '../paths.ts';
 import { onEnd } from '../signals.ts';
 import { createNarrator, type Narrator } from '../story/narrator.ts';
 import { type GlobalOptions, print } from './session.ts';
@@ -45,7 +45,7 @@ export async function trainLocal(flags: LocalFlags, globals: GlobalOptions): Pro
   const { options, notes } = trainingOptionsOf(flags, DEFAULT_OPTIONS);
   const narrator = createNarrator(process.stderr, Date.now());
   for (const note of notes) narrator.warn(note);
-  const places = placesOf(flags, options);
+  const places = placesOf(flags, options, globals.dataDir);
   const base = await loadModelDirectory(places.base);
   const { contextLength } = base.config;
   const tokensMax = Math.min(options.sequenceLength ?? contextLength, contextLength);
@@ -102,7 +102,7 @@ export async function trainLocal(flags: LocalFlags, globals: GlobalOptions): Pro
   }
 }
 
-function placesOf(flags: LocalFlags, options: TrainingOptions) {
+function placesOf(flags: LocalFlags, options: TrainingOptions, dataDir: string) {
   const data = typeof flags.local === 'string' ? flags.local : options.data;
   const out = flags.out ?? options.out;
   if (data === undefined || out === undefined) {
@@ -111,7 +111,7 @@ function placesOf(flags: LocalFlags, options: TrainingOptions) {
     throw new NodeError('USAGE', { expected, came: 'none' }, fix);
   }
   const base = flags.base ?? options.base ?? shippedBase();
-  return { data: resolve(data), base: resolve(base), out: resolve(out) };
+  return { data: resolve(data), base: baseFolder(dataDir, base), out: resolve(out) };
 }
 
 function threadsOf(given: string | undefined): number | undefined {

@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import type { Deployment } from '#contracts';
 import { parseAddress } from '#crypto';
 import { NodeError } from '../errors.ts';
-import { shippedBase } from '../paths.ts';
+import { baseFolder, shippedBase } from '../paths.ts';
 import { keyAt, readKey } from '../store/key-file.ts';
 import { globals } from './session.ts';
 
@@ -80,7 +80,7 @@ export function upCommand(): Command {
         p2pPort: Number(own.port),
         apiPort: Number(own.apiPort),
         bootstrap: own.bootstrap,
-        baseDir: own.base,
+        baseDir: baseFolder(options.dataDir, own.base),
         threads: Number(own.threads),
         isGateway: own.gateway,
         challenges: own.challenge,

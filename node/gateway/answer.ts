@@ -5,23 +5,30 @@
  * whose receipt covers the complete answer is paid.
  */
 import { type Bytes32, fromHex, parseBytes32, taggedHash, toHex, uint256 } from '#crypto';
-import { priceOf } from '#protocol';
+import { type InferTokens, type MeasuredToken, priceOf } from '#protocol';
 import type { Ask, FinishReason } from '../provider/exchange.ts';
 import type { LogPort } from '../provider/ports.ts';
 import { AskFailure, type AskProvider } from './asking.ts';
 import { ApiError } from './errors.ts';
 import type { Ledger } from './ledger.ts';
 import type { Metrics } from './metrics.ts';
+import type { Models } from './models.ts';
 import type { SwarmPart } from './replies.ts';
-import type { Question } from './requests.ts';
+import type { AskedSampling, Question } from './requests.ts';
 import { type Faults, type Offer, rank } from './routing.ts';
 import type { Wording } from './wording.ts';
 
 export type AnswerPart =
-  | { readonly type: 'text'; readonly text: string }
+  | {
+      readonly type: 'text';
+      readonly text: string;
+      readonly logprobs: readonly MeasuredToken[];
+    }
   | {
       readonly type: 'end';
       readonly finish: FinishReason;
+      /** Of tokens that were held back to the end. */
+      readonly logprobs: readonly MeasuredToken[];
       readonly promptTokens: number;
       readonly outputTokens: number;
       readonly swarm: SwarmPart;
@@ -40,7 +47,7 @@ export type CheckedReceipt = {
 export type AnswerParts = {
   readonly offers: () => readonly Offer[];
   /** The adapter of a model name (null: the base alone); undefined when there is no such model. */
-  readonly resolve: (model: string) => Promise<{ readonly adapterId: Bytes32 | null } | undefined>;
+  readonly resolve: Models['resolve'];
   readonly wording: Wording;
   readonly ask: AskProvider;
   /** @throws AskFailure of kind `lied` with the code of what does not hold. */
@@ -118,11 +125,13 @@ export async function* answer(
         startedMs,
         attempt,
         checked: end.checked,
+        isRegistered: wanted.isRegistered,
       });
       const { promptTokens, outputTokens, computeWei, feeWei } = end.checked;
       parts.metrics.tokens(promptTokens, outputTokens);
       parts.metrics.paid(computeWei + feeWei);
-      yield { type: 'end', finish: end.finish, promptTokens, outputTokens, swarm };
+      const { finish, logprobs } = end;
+      yield { type: 'end', finish, logprobs, promptTokens, outputTokens, swarm };
       return;
     } catch (error) {
       if (signal.aborted) return;
@@ -156,6 +165,7 @@ function widen({ ledger, log }: AnswerParts, { provider }: Offer): void {
 type Wanted = {
   readonly ask: Omit<Ask, 'requestId' | 'saidTokens'>;
   readonly promptTokens: number;
+  readonly isRegistered: boolean;
 };
 
 async function prepare(
@@ -171,8 +181,8 @@ async function prepare(
       `the model '${question.model}' does not exist; GET /v1/models lists all`,
       'model',
     );
-  const { contextTokens, countTokens } = parts.wording;
-  const promptTokens = countTokens(question.prompt);
+  const { contextTokens, countPrompt } = parts.wording;
+  const promptTokens = countPrompt(question.prompt);
   const room = contextTokens - promptTokens;
   if (room < 1 || (question.maxTokens ?? 1) > room)
     throw new ApiError(
@@ -185,13 +195,24 @@ async function prepare(
     adapterId: target.adapterId,
     prompt: question.prompt,
     outputTokensMax: Math.min(question.maxTokens ?? options.outputTokensDefault, room),
-    temperature: question.temperature,
-    topP: question.topP,
+    ...settingsOf(question.sampling, parts.wording.sampling),
+    logprobs: question.logprobs,
     // Fixed here, so that another provider makes the same choices when it has to go on.
     seed: question.seed ?? Number.parseInt(questionId.slice(2, 10), 16),
     stops: [...question.stop],
   };
-  return { ask, promptTokens };
+  return { ask, promptTokens, isRegistered: target.isRegistered };
+}
+
+/** The client's settings, else the model's, else none of any effect; the temperature is 1 then. */
+function settingsOf(asked: AskedSampling, usual: Wording['sampling']) {
+  return {
+    temperature: asked.temperature ?? usual.temperature ?? 1,
+    topP: asked.topP ?? usual.topP ?? 1,
+    topK: asked.topK ?? usual.topK ?? 0,
+    minP: asked.minP ?? usual.minP ?? 0,
+    repetitionPenalty: asked.repetitionPenalty ?? usual.repetitionPenalty ?? 1,
+  };
 }
 
 function candidates(
@@ -216,6 +237,12 @@ function candidates(
   );
 }
 
+type Ended = {
+  readonly finish: FinishReason;
+  readonly logprobs: readonly MeasuredToken[];
+  readonly checked: CheckedReceipt;
+};
+
 /** One provider's part. Returns when its receipt is checked, booked and kept. */
 async function* attemptOne(
   parts: AnswerParts,
@@ -228,7 +255,7 @@ async function* attemptOne(
   offer: Offer,
   ask: Ask,
   signal: AbortSignal,
-): AsyncGenerator<AnswerPart, { finish: FinishReason; checked: CheckedReceipt }, undefined> {
+): AsyncGenerator<AnswerPart, Ended, undefined> {
   const { ledger } = parts;
   const { promptTokens, said, startedMs, questionId } = asked;
   const most = priceOf(offer.price, promptTokens, ask.outputTokensMax);
@@ -239,16 +266,19 @@ async function* attemptOne(
   try {
     let text = parts.wording.textOf(ask.saidTokens);
     for await (const heard of parts.ask(offer, ask, signal)) {
-      if (heard.type === 'tokens') checkTokens(parts, said, ask, heard.tokens, heard.text);
+      if (heard.type === 'tokens') checkTokens(parts, said, ask, heard);
+      else checkLogprobs(ask, heard.logprobs);
       text += heard.text;
       const fresh = freshText(said.text, text);
-      if (fresh !== '') {
+      // Those of a tail are told with the end: what it says may yet be refused.
+      const logprobs = heard.type === 'tokens' ? heard.logprobs : [];
+      if (fresh !== '' || logprobs.length > 0) {
         if (said.firstAtMs === null) {
           said.firstAtMs = parts.nowMs();
           parts.metrics.firstToken((said.firstAtMs - startedMs) / 1000);
         }
         said.text = text;
-        yield { type: 'text', text: fresh };
+        yield { type: 'text', text: fresh, logprobs };
       }
       if (heard.type === 'tokens') continue;
       if (text !== said.text)
@@ -259,7 +289,7 @@ async function* attemptOne(
       const { computeWei, feeWei } = checked;
       await ledger.pay({ questionId, requestId, provider: offer.provider, computeWei, feeWei });
       parts.settle(offer);
-      return { finish: heard.finish, checked };
+      return { finish: heard.finish, logprobs: heard.logprobs, checked };
     }
     throw new AskFailure('dead', 'STREAM_CUT', 'the stream ended before the receipt came');
   } finally {
@@ -282,14 +312,28 @@ function checkTokens(
   parts: AnswerParts,
   said: Said,
   ask: Ask,
-  tokens: readonly number[],
-  text: string,
+  { tokens, text, logprobs }: Pick<InferTokens, 'tokens' | 'text' | 'logprobs'>,
 ): void {
   if (said.tokens.length + tokens.length > ask.outputTokensMax)
     throw new AskFailure('lied', 'TOO_MANY_TOKENS', `more than ${ask.outputTokensMax} tokens came`);
   if (parts.wording.textOf(tokens) !== text)
     throw new AskFailure('lied', 'TEXT_NOT_OF_TOKENS', 'the text is not that of the tokens');
+  if (logprobs.length !== (ask.logprobs === null ? 0 : tokens.length))
+    throw new AskFailure('lied', 'LOGPROBS_WRONG', 'as many log-probabilities as tokens');
+  if (logprobs.some(({ token }, i) => token !== tokens[i]))
+    throw new AskFailure('lied', 'LOGPROBS_WRONG', 'log-probabilities of other tokens');
+  checkLogprobs(ask, logprobs);
   said.tokens.push(...tokens);
+}
+
+/** They cannot be recomputed here; that there are as many as were asked for can be seen. */
+function checkLogprobs(ask: Ask, logprobs: readonly MeasuredToken[]): void {
+  if (logprobs.every(({ top }) => ask.logprobs !== null && top.length === ask.logprobs)) return;
+  throw new AskFailure(
+    'lied',
+    'LOGPROBS_WRONG',
+    `expected ${ask.logprobs ?? 'no'} likeliest tokens`,
+  );
 }
 
 function swarmPart(
@@ -301,6 +345,7 @@ function swarmPart(
     readonly startedMs: number;
     readonly attempt: number;
     readonly checked: CheckedReceipt;
+    readonly isRegistered: boolean;
   },
 ): SwarmPart {
   const { offer, ask, said, startedMs, attempt, checked } = done;
@@ -308,6 +353,7 @@ function swarmPart(
   return {
     node: offer.provider,
     adapter: ask.adapterId,
+    registered: done.isRegistered,
     receipt_id: ask.requestId,
     price_wei: `${checked.computeWei + checked.feeWei}`,
     compute_wei: `${checked.computeWei}`,

@@ -36,6 +36,10 @@ test('every number that a provider could bend is checked, by code', async (t) =>
     outputTokensMax: 8,
     temperature: 0,
     topP: 1,
+    topK: 0,
+    minP: 0,
+    repetitionPenalty: 1,
+    logprobs: null,
     seed: 1,
     stops: [],
   } as const;

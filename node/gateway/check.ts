@@ -5,6 +5,7 @@
 import { type Address, type Bytes32, equal, utf8 } from '#crypto';
 import {
   decodeReceiptFile,
+  NO_ADAPTER,
   type Price,
   type ReceiptCheck,
   type ReceiptFile,
@@ -12,7 +13,7 @@ import {
   verifyReceiptFile,
 } from '#protocol';
 import type { Ask } from '../provider/exchange.ts';
-import { baseAloneAnchors, NO_ADAPTER } from '../provider/seal.ts';
+import { baseAloneAnchors } from '../provider/seal.ts';
 import type { CheckedReceipt } from './answer.ts';
 import { AskFailure } from './asking.ts';
 import type { Offer } from './routing.ts';

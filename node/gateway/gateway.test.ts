@@ -51,7 +51,7 @@ test('an answer comes with usage, a receipt that verifies, and one payment', asy
   assert.ok(choice?.message.content);
   assert.equal(choice.message.role, 'assistant');
   assert.ok(['stop', 'length'].includes(choice.finish_reason));
-  const promptTokens = world.tokenizer.encode(`${PROMPT}\n\n`).length;
+  const promptTokens = world.tokenizer.encodeChat([{ role: 'user', content: PROMPT }]).length;
   assert.equal(reply.usage?.prompt_tokens, promptTokens);
   const { receipt_id: id, node, price_wei: priceWei } = swarmOf(reply);
 
@@ -175,7 +175,7 @@ test('what cannot be honoured is refused by name', async (t) => {
   const chat = { model: MODEL, messages: [{ role: 'user', content: 'hello' }] };
   const to = (body: object) => post('/v1/chat/completions', { ...chat, ...body });
   assert.deepEqual(await to({ n: 2 }), [400, 'unsupported_parameter', 'n']);
-  assert.deepEqual(await to({ logprobs: true }), [400, 'unsupported_parameter', 'logprobs']);
+  assert.deepEqual(await to({ top_logprobs: 2 }), [400, 'invalid_request', 'top_logprobs']);
   assert.deepEqual(await to({ tools: [] }), [400, 'unsupported_parameter', 'tools']);
   assert.deepEqual(await to({ temperature: 3 }), [400, 'invalid_request', 'temperature']);
   assert.deepEqual(await to({ messages: [] }), [400, 'invalid_request', 'messages']);
@@ -352,4 +352,43 @@ test('a client may choose its provider, and how much of a receipt is checked bef
   const unchecked = swarmOf(await ask({ provider: liar!.account, verify: 'payment' }));
   assert.deepEqual([unchecked.node, unchecked.verified], [liar!.account, false]);
   await assert.rejects(ask({ provider: swarm.client }), { status: 503, code: 'no_provider' });
+});
+
+test('log-probabilities and settings of sampling go to the provider and back', async (t) => {
+  const client = clientOf(await startSwarm(t, world, { providers: [{}] }));
+  const shared = { model: MODEL, max_tokens: 6, temperature: 0 } as const;
+  const chat = { ...shared, messages: [{ role: 'user', content: PROMPT }] as never };
+  const measured = { ...chat, logprobs: true, top_logprobs: 3 };
+  const whole = await client.chat.completions.create(measured);
+  const content = whole.choices[0]?.logprobs?.content ?? [];
+  const bytes = content.flatMap((each) => each.bytes ?? []);
+  assert.equal(Buffer.from(bytes).toString(), whole.choices[0]?.message.content);
+  for (const { token, logprob, top_logprobs: top } of content) {
+    assert.ok(logprob <= 0 && top.length === 3);
+    // Greedy: the chosen token is the likeliest.
+    assert.deepEqual([top[0]?.token, top[0]?.logprob], [token, logprob]);
+  }
+
+  const streamed: unknown[] = [];
+  for await (const chunk of await client.chat.completions.create({ ...measured, stream: true }))
+    streamed.push(...(chunk.choices[0]?.logprobs?.content ?? []));
+  assert.deepEqual(streamed, content);
+
+  const plain = await client.completions.create({ ...shared, prompt: PROMPT, logprobs: 2 });
+  const [choice] = plain.choices;
+  assert.equal(choice?.logprobs?.tokens?.join(''), choice?.text);
+  const best = choice?.logprobs?.top_logprobs?.map((top) => Math.max(...Object.values(top)));
+  assert.deepEqual(choice?.logprobs?.token_logprobs, best);
+
+  const text = async (more: object) => {
+    const reply = await client.chat.completions.create({ ...chat, max_tokens: 24, ...more });
+    return reply.choices[0]?.message.content;
+  };
+  assert.notEqual(await text({ repetition_penalty: 2 }), await text({}));
+  const seeded = { temperature: 1.5, seed: 7 };
+  const free = await text(seeded);
+  assert.equal(await text(seeded), free);
+  // Each leaves only the likeliest token: what greedy says.
+  for (const only of [{ top_k: 1 }, { min_p: 1 }])
+    assert.equal(await text({ ...seeded, ...only }), await text({}));
 });

@@ -171,6 +171,8 @@ export function openGateway(parts: GatewayParts, options: GatewayOptions): Gatew
         return [...(heard ? [] : ['providers']), ...(await parts.notReady())];
       },
       metrics,
+      bytesOf: parts.wording.bytesOf,
+      renderChat: parts.wording.renderChat,
       newQuestionId: parts.random32,
       nowMs,
       log,

@@ -16,6 +16,8 @@ export type Usage = {
 export type SwarmPart = {
   readonly node: string;
   readonly adapter: string | null;
+  /** Whether that adapter has a history on chain; else the answer names no contributor. */
+  readonly registered: boolean;
   readonly receipt_id: string;
   readonly price_wei: string;
   readonly compute_wei: string;
@@ -51,10 +53,11 @@ export function completion(
   head: Head,
   text: string,
   finish: FinishReason,
+  logprobs: Record<string, unknown> | null,
   counts: Usage,
   swarm: SwarmPart,
 ): Record<string, unknown> {
-  const common = { index: 0, logprobs: null, finish_reason: finish };
+  const common = { index: 0, logprobs, finish_reason: finish };
   const choice =
     endpoint === 'chat'
       ? { ...common, message: { role: 'assistant', content: text, refusal: null } }
@@ -71,9 +74,14 @@ export function completion(
 export function chunk(
   endpoint: Endpoint,
   head: Head,
-  part: { readonly text: string; readonly first: boolean; readonly finish: FinishReason | null },
+  part: {
+    readonly text: string;
+    readonly first: boolean;
+    readonly finish: FinishReason | null;
+    readonly logprobs?: Record<string, unknown> | null;
+  },
 ): Record<string, unknown> {
-  const common = { index: 0, logprobs: null, finish_reason: part.finish };
+  const common = { index: 0, logprobs: part.logprobs ?? null, finish_reason: part.finish };
   const delta =
     part.finish !== null
       ? {}

@@ -3,6 +3,8 @@
  * swarm understands. What we cannot honour is refused by name, never ignored in silence.
  */
 import { z } from 'zod';
+import { LOGPROBS_MAX } from '#protocol';
+import { type ChatMessage, ModelError, plainPrompt } from '#runtime';
 import { ApiError } from './errors.ts';
 
 /** One question to the swarm, whichever endpoint it came through. */
@@ -11,14 +13,21 @@ export type Question = {
   readonly prompt: string;
   /** null: as many as the gateway's configuration allows by default. */
   readonly maxTokens: number | null;
-  readonly temperature: number;
-  readonly topP: number;
+  /** What of it is null is as the model's makers say. */
+  readonly sampling: AskedSampling;
+  /** null: no log-probabilities; else how many of the likeliest tokens beside the chosen one. */
+  readonly logprobs: number | null;
   /** null: the gateway draws one, so that a continuation on another provider can repeat it. */
   readonly seed: number | null;
   readonly stop: readonly string[];
   readonly stream: boolean;
   readonly includeUsage: boolean;
   readonly route: Route;
+};
+
+/** How tokens are to be chosen, as far as the client says. */
+export type AskedSampling = {
+  readonly [Name in 'temperature' | 'topP' | 'topK' | 'minP' | 'repetitionPenalty']: number | null;
 };
 
 /** What a client may ask of the routing. */
@@ -45,6 +54,10 @@ const shared = {
   max_tokens: z.number().int().min(1).nullish(),
   temperature: z.number().min(0).max(2).nullish(),
   top_p: z.number().gt(0).max(1).nullish(),
+  /** As other engines have it, -1 is all too. */
+  top_k: z.number().int().min(-1).max(4294967295).nullish(),
+  min_p: z.number().min(0).max(1).nullish(),
+  repetition_penalty: z.number().min(0.01).max(100).nullish(),
   seed: z.number().int().min(-2147483648).max(4294967295).nullish(),
   stop: z
     .union([z.string().min(1), z.array(z.string().min(1)).max(STOPS_MAX)])
@@ -65,6 +78,8 @@ const shared = {
 
 const chatBody = z.object({
   ...shared,
+  logprobs: z.boolean().nullish(),
+  top_logprobs: z.number().int().min(0).max(LOGPROBS_MAX).nullish(),
   max_completion_tokens: z.number().int().min(1).nullish(),
   messages: z
     .array(
@@ -78,17 +93,24 @@ const chatBody = z.object({
 
 const completionBody = z.object({
   ...shared,
+  logprobs: z
+    .union([z.literal(false).transform(() => null), z.number().int().min(0).max(LOGPROBS_MAX)])
+    .nullish(),
   prompt: z.union([z.string(), z.tuple([z.string()]).transform(([only]) => only)]),
 });
 
 /** @throws ApiError invalid_request or unsupported_parameter, naming the parameter. */
-export function parseChat(body: unknown): Question {
+export function parseChat(
+  body: unknown,
+  renderChat: (messages: readonly ChatMessage[]) => string,
+): Question {
   refuseUnsupported(body);
   const parsed = parse(chatBody, body);
   return question(
     parsed,
-    renderChat(parsed.messages),
+    rendered(parsed.messages, renderChat),
     parsed.max_completion_tokens ?? parsed.max_tokens ?? null,
+    chatLogprobs(parsed),
   );
 }
 
@@ -96,19 +118,45 @@ export function parseChat(body: unknown): Question {
 export function parseCompletion(body: unknown): Question {
   refuseUnsupported(body);
   const parsed = parse(completionBody, body);
-  return question(parsed, parsed.prompt, parsed.max_tokens ?? null);
+  const prompt = plainPrompt(parsed.prompt);
+  return question(parsed, prompt, parsed.max_tokens ?? null, parsed.logprobs ?? null);
 }
 
-/**
- * A conversation as plain text. The bases of this network are completion models without a chat
- * template: turns are paragraphs, and the answer is the next one.
- */
-export const renderChat = (messages: readonly { readonly content: string }[]): string =>
-  messages.map((message) => `${message.content}\n\n`).join('');
+/** The prompt of a conversation; what the model's template refuses, the client is told. */
+function rendered(
+  messages: z.output<typeof chatBody>['messages'],
+  renderChat: (messages: readonly ChatMessage[]) => string,
+): string {
+  if (messages.every(({ content }) => content.trim() === ''))
+    throw new ApiError('invalid_request', 'the messages are empty', 'messages');
+  try {
+    return renderChat(
+      messages.map(({ role, content }) => ({
+        role: role === 'developer' ? 'system' : role,
+        content,
+      })),
+    );
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    throw new ApiError('invalid_request', error.message, 'messages', error);
+  }
+}
 
 type Shared = z.output<z.ZodObject<typeof shared>>;
 
-function question(body: Shared, prompt: string, maxTokens: number | null): Question {
+function chatLogprobs({ logprobs, top_logprobs: top }: z.output<typeof chatBody>): number | null {
+  if (logprobs === true) return top ?? 0;
+  if ((top ?? 0) > 0)
+    throw new ApiError('invalid_request', 'top_logprobs needs logprobs', 'top_logprobs');
+  return null;
+}
+
+function question(
+  body: Shared,
+  prompt: string,
+  maxTokens: number | null,
+  logprobs: number | null,
+): Question {
   if (prompt.trim() === '') throw new ApiError('invalid_request', 'the prompt is empty', 'prompt');
   for (const stop of body.stop)
     if (Buffer.byteLength(stop) > STOP_BYTES_MAX)
@@ -117,8 +165,14 @@ function question(body: Shared, prompt: string, maxTokens: number | null): Quest
     model: body.model,
     prompt,
     maxTokens,
-    temperature: body.temperature ?? 1,
-    topP: body.top_p ?? 1,
+    sampling: {
+      temperature: body.temperature ?? null,
+      topP: body.top_p ?? null,
+      topK: body.top_k === null || body.top_k === undefined ? null : Math.max(0, body.top_k),
+      minP: body.min_p ?? null,
+      repetitionPenalty: body.repetition_penalty ?? null,
+    },
+    logprobs,
     seed: body.seed === null || body.seed === undefined ? null : body.seed >>> 0,
     stop: body.stop,
     stream: body.stream ?? false,
@@ -144,8 +198,6 @@ const ONLY: Readonly<Record<string, readonly unknown[]>> = {
   best_of: [1],
   echo: [false],
   suffix: [''],
-  logprobs: [false, 0],
-  top_logprobs: [0],
   frequency_penalty: [0],
   presence_penalty: [0],
 };

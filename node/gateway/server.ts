@@ -4,21 +4,17 @@
  */
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import type { Bytes32 } from '#crypto';
+import type { MeasuredToken } from '#protocol';
+import type { ChatMessage } from '#runtime';
 import type { LogPort } from '../provider/ports.ts';
 import type { AnswerPart } from './answer.ts';
 import { ApiError, asApiError } from './errors.ts';
+import { logprobsFor, type WriteLogprobs } from './logprobs.ts';
 import type { Metrics } from './metrics.ts';
+import type { ModelEntry } from './models.ts';
 import { chunk, completion, type Endpoint, type Head, usage, usageChunk } from './replies.ts';
 import { parseChat, parseCompletion, type Question } from './requests.ts';
 import { openEventStream } from './stream.ts';
-
-export type ModelEntry = {
-  /** `base` or `base:adapter`, as a client names it. */
-  readonly id: string;
-  readonly createdSeconds: number;
-  readonly ownedBy: string;
-  readonly adapterId: string | null;
-};
 
 /** What the server asks of the rest of the gateway. */
 export type ServerParts = {
@@ -36,6 +32,8 @@ export type ServerParts = {
   /** Names of the checks that fail; empty when ready. */
   readonly notReady: () => Promise<readonly string[]>;
   readonly metrics: Metrics;
+  readonly renderChat: (messages: readonly ChatMessage[]) => string;
+  readonly bytesOf: (tokens: readonly number[]) => Uint8Array;
   readonly newQuestionId: () => string;
   readonly nowMs: () => number;
   readonly log: LogPort;
@@ -92,7 +90,9 @@ function addModels(server: FastifyInstance, parts: ServerParts): void {
     object: 'model',
     created: model.createdSeconds,
     owned_by: model.ownedBy,
-    ...(model.adapterId === null ? {} : { x_swarm: { adapter_id: model.adapterId } }),
+    ...(model.adapterId === null
+      ? {}
+      : { x_swarm: { adapter_id: model.adapterId, registered: model.isRegistered } }),
   });
   server.get('/v1/models', async () => ({
     object: 'list',
@@ -115,7 +115,12 @@ export const modelNotFound = (id: string): ApiError =>
 
 function addAnswers(server: FastifyInstance, parts: ServerParts, options: ServerOptions): void {
   const routes = [
-    { path: '/v1/chat/completions', endpoint: 'chat', parse: parseChat, prefix: 'chatcmpl-' },
+    {
+      path: '/v1/chat/completions',
+      endpoint: 'chat',
+      prefix: 'chatcmpl-',
+      parse: (body: unknown) => parseChat(body, parts.renderChat),
+    },
     { path: '/v1/completions', endpoint: 'text', parse: parseCompletion, prefix: 'cmpl-' },
   ] as const;
   for (const route of routes)
@@ -133,7 +138,8 @@ function addAnswers(server: FastifyInstance, parts: ServerParts, options: Server
         await streamed(parts, options, reply, answer, { head, question, endpoint: route.endpoint });
         return reply;
       }
-      return whole(route.endpoint, head, answer);
+      const write = question.logprobs === null ? null : logprobsFor(route.endpoint, parts.bytesOf);
+      return whole(route.endpoint, head, answer, write);
     });
 }
 
@@ -145,9 +151,16 @@ function whenClientLeaves(reply: FastifyReply): AbortSignal {
   return leaving.signal;
 }
 
-async function whole(endpoint: Endpoint, head: Head, answer: AsyncIterable<AnswerPart>) {
+async function whole(
+  endpoint: Endpoint,
+  head: Head,
+  answer: AsyncIterable<AnswerPart>,
+  write: WriteLogprobs | null,
+) {
   let text = '';
+  const measured: MeasuredToken[] = [];
   for await (const part of answer) {
+    measured.push(...part.logprobs);
     if (part.type === 'text') text += part.text;
     else
       return completion(
@@ -155,6 +168,7 @@ async function whole(endpoint: Endpoint, head: Head, answer: AsyncIterable<Answe
         head,
         text,
         part.finish,
+        write?.(measured) ?? null,
         usage(part.promptTokens, part.outputTokens),
         part.swarm,
       );
@@ -179,6 +193,7 @@ async function streamed(
   answer: AsyncGenerator<AnswerPart, void, undefined>,
   { head, question, endpoint }: Streamed,
 ): Promise<void> {
+  const write = question.logprobs === null ? null : logprobsFor(endpoint, parts.bytesOf);
   const first = answer.next();
   await Promise.race([first, elapsed(options.pingMs)]);
   reply.hijack();
@@ -191,11 +206,14 @@ async function streamed(
       await stream.send(chunk(endpoint, head, { text: '', first: true, finish: null }));
     for (let next = await first; !next.done; next = await answer.next()) {
       const part = next.value;
+      const logprobs = part.logprobs.length === 0 ? null : (write?.(part.logprobs) ?? null);
       if (part.type === 'text') {
-        await stream.send(chunk(endpoint, head, { text: part.text, first: false, finish: null }));
+        const { text } = part;
+        await stream.send(chunk(endpoint, head, { text, first: false, finish: null, logprobs }));
         continue;
       }
-      const last = chunk(endpoint, head, { text: '', first: false, finish: part.finish });
+      const { finish } = part;
+      const last = chunk(endpoint, head, { text: '', first: false, finish, logprobs });
       await stream.send({ ...last, x_swarm: part.swarm });
       if (question.includeUsage)
         await stream.send(usageChunk(endpoint, head, usage(part.promptTokens, part.outputTokens)));

@@ -16,6 +16,7 @@ import {
 } from '#protocol';
 import type { Host } from '../network/index.ts';
 import { addressOf as hostAddress, soon, testDirectory, testHost } from '../network/testing.ts';
+import type { Imported } from '../provider/answer.ts';
 import type { Channel } from '../provider/cashier.ts';
 import type { Engine, Generation } from '../provider/engine.ts';
 import { openLevelTable } from '../provider/level-table.ts';
@@ -29,6 +30,7 @@ import {
 import { anchorOf, baseAloneAnchors } from '../provider/seal.ts';
 import { loadWorldBundle, RULES, type World } from '../provider/testing.ts';
 import { GATEWAY_DEFAULTS, type Gateway, type GatewayOptions, openGateway } from './gateway.ts';
+import type { ListedAdapter } from './models.ts';
 import { wordingOf } from './wording.ts';
 
 /** Where receipts are judged, for tests without contracts. */
@@ -185,6 +187,8 @@ export type SwarmOptions = {
   /** One entry for each provider. */
   readonly providers: readonly Partial<ProviderOptions>[];
   readonly domain?: Domain;
+  /** Adapters that every node's operator imported. */
+  readonly imported?: readonly { readonly served: Imported; readonly listed: ListedAdapter }[];
 };
 
 /** Everything that a verifier trusts in this world. */
@@ -228,7 +232,10 @@ export async function startSwarm(
       baseName: 'tiny',
       baseHash: world.baseHash,
       wording: wordingOf(world),
-      adapters: async () => [world.lineage],
+      adapters: async () => [
+        { ...world.lineage, isRegistered: true },
+        ...(options.imported ?? []).map(({ listed }) => listed),
+      ],
       isServing: async () => true,
       anchors: async () => anchors,
       status: async () => ({}),
@@ -241,7 +248,8 @@ export async function startSwarm(
       ...GATEWAY_DEFAULTS,
       feeWeiPerToken: PRICE.feeWeiPerToken,
       staleMs: 60_000,
-      silenceMs: 10_000,
+      // Far above what a busy machine takes for a token.
+      silenceMs: 120_000,
       ...options.gateway,
     },
   );
@@ -254,7 +262,7 @@ export async function startSwarm(
   const swarm = { world, bank, gateway, client, front, url, anchors };
   const providers: ProviderNode[] = [];
   for (const [index, each] of options.providers.entries())
-    providers.push(await startProvider(t, swarm, front, index + 2, each));
+    providers.push(await startProvider(t, swarm, front, index + 2, each, options.imported ?? []));
   for (const provider of providers) await provider.announce();
   return { ...swarm, providers };
 }
@@ -265,6 +273,7 @@ async function startProvider(
   front: Host,
   seed: number,
   options: Partial<ProviderOptions>,
+  imported: NonNullable<SwarmOptions['imported']>,
 ): Promise<ProviderNode> {
   const host = await testHost(t, seed, { topics: TOPICS });
   const account = host.address.toLowerCase() as Address;
@@ -287,6 +296,11 @@ async function startProvider(
       loadBundle: async (adapterId) => {
         if (adapterId !== world.lineage.adapterId) throw new Error(`no adapter ${adapterId}`);
         return loadWorldBundle(world);
+      },
+      adapters: {
+        imported: (id) => imported.find(({ served }) => served.handle.id === id)?.served,
+        importedIds: () => imported.map(({ listed }) => listed.adapterId),
+        isPinned: () => false,
       },
       rules: async () => RULES,
       channel: async (client) => bank.channel(client, account),

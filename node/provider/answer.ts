@@ -4,16 +4,20 @@
  */
 import { type Address, type Bytes32, SKETCH_SIZE, utf8 } from '#crypto';
 import {
+  type AdapterAnchor,
   type AnswerParts,
   type BuiltReceipt,
+  baseAloneAnchor,
   buildReceipt,
+  type MeasuredToken,
+  NO_ADAPTER,
   type Price,
   priceOf,
   type ReceiptRules,
   scoreRecords,
   spansOf,
 } from '#protocol';
-import { matchedSpans } from '#runtime';
+import { type AdapterHandle, matchedSpans, samplingSettings } from '#runtime';
 import type { Admission } from './admission.ts';
 import type { AdapterBundle, Bundles } from './bundle.ts';
 import type { Cashier } from './cashier.ts';
@@ -21,7 +25,7 @@ import type { Engine } from './engine.ts';
 import type { Heard, Order } from './exchange.ts';
 import type { LogPort } from './ports.ts';
 import { Refusal } from './refusal.ts';
-import { NO_ADAPTER, type Seal } from './seal.ts';
+import { anchorOf, type Seal } from './seal.ts';
 import { type Tail, writePieces } from './writer.ts';
 
 export type AnswererParts = {
@@ -31,6 +35,8 @@ export type AnswererParts = {
   readonly rules: () => Promise<ReceiptRules>;
   readonly engine: Engine;
   readonly bundles: Bundles;
+  /** An adapter that was imported here; undefined: it is to be found on chain. */
+  readonly imported: (adapterId: Bytes32) => Imported | undefined;
   readonly admission: Admission;
   readonly cashier: Cashier;
   /** Signs the receipt and closes it, with its evidence, into a file. */
@@ -45,6 +51,16 @@ export type AnswererParts = {
   readonly log: LogPort;
 };
 
+/** An adapter without a history on chain: it is computed with, and names nobody. */
+export type Imported = { readonly handle: AdapterHandle; readonly anchor: AdapterAnchor };
+
+/** What an order is computed with; `bundle` null: nobody's records are known to have a part in it. */
+type Model = {
+  readonly handle: AdapterHandle | null;
+  readonly anchor: AdapterAnchor;
+  readonly bundle: AdapterBundle | null;
+};
+
 /**
  * Answers an order; the last frame is the end with the receipt.
  * @throws Refusal with a code, before the first frame if the order cannot be taken.
@@ -57,7 +73,7 @@ export async function* answerOrder(
   if (order.baseHash !== parts.baseHash)
     throw new Refusal('BASE_UNKNOWN', `this provider serves base ${parts.baseHash}`);
   judgePrice(parts.price(), order.price);
-  const bundle = order.adapterId === null ? null : await loadBundle(parts, order.adapterId);
+  const model = await modelOf(parts, order.adapterId);
   const promptTokens = judgeLength(parts.engine, order);
   const most = priceOf(order.price, promptTokens, order.outputTokensMax);
   const mostWei = most.computeWei + most.feeWei;
@@ -65,14 +81,26 @@ export async function* answerOrder(
   try {
     const leave = await parts.admission.enter(signal);
     try {
-      const { tail, output } = yield* write(parts.engine, order, bundle, signal);
-      const file = await account(parts, order, bundle, promptTokens, output);
-      yield { type: 'end', text: tail.text, finish: tail.finish, receiptFile: file };
+      const { tail, output } = yield* write(parts.engine, order, model.handle, signal);
+      const file = await account(parts, order, model, promptTokens, output);
+      const { text, finish, logprobs } = tail;
+      yield { type: 'end', text, finish, logprobs, receiptFile: file };
     } finally {
       leave();
     }
   } finally {
     release();
+  }
+}
+
+/** @throws Refusal REQUEST_INVALID naming the setting */
+function settingsOf({ seed, temperature, topK, topP, minP, repetitionPenalty }: Order) {
+  const given = { temperature, topK, topP, minP, repetitionPenalty, seed: BigInt(seed) };
+  try {
+    return samplingSettings(given);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : 'a setting is out of range';
+    throw new Refusal('REQUEST_INVALID', message, error);
   }
 }
 
@@ -88,6 +116,17 @@ function judgePrice(mine: Price, offered: Price): void {
     );
 }
 
+async function modelOf(parts: AnswererParts, adapterId: Bytes32 | null): Promise<Model> {
+  if (adapterId === null)
+    return { handle: null, anchor: baseAloneAnchor(parts.baseHash), bundle: null };
+  const imported = parts.imported(adapterId);
+  if (imported !== undefined) return { ...imported, bundle: null };
+  const bundle = await loadBundle(parts, adapterId);
+  // The bundle has fetched and checked the adapter already; its id names its content.
+  const handle = { id: adapterId, fetch: async () => bundle.adapter };
+  return { handle, anchor: anchorOf(bundle), bundle };
+}
+
 async function loadBundle(parts: AnswererParts, adapterId: Bytes32): Promise<AdapterBundle> {
   try {
     return await parts.bundles.get(adapterId);
@@ -99,7 +138,7 @@ async function loadBundle(parts: AnswererParts, adapterId: Bytes32): Promise<Ada
 
 /** Returns the tokens of the prompt; one place of the context is the mark that opens the text. */
 function judgeLength({ contextTokens, tokenizer }: Engine, order: Order): number {
-  const promptTokens = tokenizer.encode(order.prompt).length;
+  const promptTokens = tokenizer.encodePrompt(order.prompt).length;
   const needed = 1 + promptTokens + order.outputTokensMax;
   if (needed > contextTokens || promptTokens === 0)
     throw new Refusal(
@@ -111,28 +150,38 @@ function judgeLength({ contextTokens, tokenizer }: Engine, order: Order): number
   return promptTokens;
 }
 
-/** Streams what is still to be said; returns the tail and the whole answer, the said part included. */
+/** The tail with the log-probabilities of its tokens, and the whole answer, the said part included. */
+type Written = {
+  readonly tail: Tail & { readonly logprobs: readonly MeasuredToken[] };
+  readonly output: string;
+};
+
+/** Streams what is still to be said; returns how it ended. */
 async function* write(
   engine: Engine,
   order: Order,
-  bundle: AdapterBundle | null,
+  adapter: AdapterHandle | null,
   signal: AbortSignal,
-): AsyncGenerator<Heard, { readonly tail: Tail; readonly output: string }, undefined> {
+): AsyncGenerator<Heard, Written, undefined> {
   const { tokenizer } = engine;
   const tokensMax = order.outputTokensMax - order.saidTokens.length;
+  // Ahead of the pieces by what is held back.
+  const measured: MeasuredToken[] = [];
   const row = engine.generate(
     {
       client: order.client,
-      adapter: bundle,
+      adapter,
       tokens: Int32Array.from([
         tokenizer.startOfText,
-        ...tokenizer.encode(order.prompt),
+        ...tokenizer.encodePrompt(order.prompt),
         ...order.saidTokens,
       ]),
       tokensMax,
-      temperature: order.temperature,
-      topP: order.topP,
-      seed: order.seed,
+      sampling: settingsOf(order),
+      measure:
+        order.logprobs === null
+          ? null
+          : { top: order.logprobs, hear: (one) => void measured.push(one) },
     },
     signal,
   );
@@ -140,9 +189,10 @@ async function* write(
   let output = engine.textOf(order.saidTokens);
   for (;;) {
     const next = await pieces.next();
-    if (next.done) return { tail: next.value, output: output + next.value.text };
+    const logprobs = measured.splice(0, next.value.tokens.length);
     output += next.value.text;
-    yield { type: 'tokens', ...next.value };
+    if (next.done) return { tail: { ...next.value, logprobs }, output };
+    yield { type: 'tokens', ...next.value, logprobs };
   }
 }
 
@@ -150,7 +200,7 @@ async function* write(
 async function account(
   parts: AnswererParts,
   order: Order,
-  bundle: AdapterBundle | null,
+  { anchor, bundle }: Model,
   promptTokens: number,
   output: string,
 ): Promise<Uint8Array> {
@@ -187,7 +237,7 @@ async function account(
     issuedAt: Math.floor(parts.nowMs() / 1000),
   };
   const built = parts.distort?.(answer, bundle) ?? buildReceipt(answer);
-  const file = parts.seal(answer, built, rules, bundle);
+  const file = parts.seal(answer, built, rules, anchor, bundle);
   const { computeWei, feeWei } = built.receipt;
   await parts.cashier.charge(order.client, order.requestId, computeWei, feeWei);
   await parts.issue(built, file);

@@ -210,7 +210,7 @@ function once<Value>(build: () => Value): () => Value {
 /** Lets waiting streams go on between two long computations. */
 const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** Bundles in memory, the least recently used of which makes room for the next. */
+/** Bundles in memory; the least recently used that is not pinned makes room for the next. */
 export type Bundles = {
   /** Loads at most once at a time per adapter; a failed load is tried again by the next caller. */
   readonly get: (adapterId: Bytes32) => Promise<AdapterBundle>;
@@ -220,6 +220,7 @@ export type Bundles = {
 export function openBundles(
   load: (adapterId: Bytes32) => Promise<AdapterBundle>,
   residentMax: number,
+  isPinned: (adapterId: Bytes32) => boolean = () => false,
 ): Bundles {
   const held = new Map<Bytes32, Promise<AdapterBundle>>();
   const ready = new Set<Bytes32>();
@@ -241,7 +242,7 @@ export function openBundles(
       );
       for (const oldest of held.keys()) {
         if (held.size <= residentMax) break;
-        forget(oldest);
+        if (oldest !== adapterId && !isPinned(oldest)) forget(oldest);
       }
       return loading;
     },

@@ -2,15 +2,18 @@
  * What serving needs of the runtime: tokens one after another, and sketches, both computed outside
  * the event loop.
  */
+import type { MeasuredToken } from '#protocol';
 import {
   type AdapterHandle,
   exchangeExample,
   type Pool,
+  type SamplingSettings,
+  type ServeOptions,
   type Serving,
   SKETCH_SETTINGS,
-  samplingSettings,
   sketchExchange,
   type Tokenizer,
+  type TokenLogprob,
 } from '#runtime';
 import type { AdapterBundle } from './bundle.ts';
 import { Refusal } from './refusal.ts';
@@ -20,13 +23,16 @@ export type Generation = {
   /** Whose request it is: one client's many do not hold up another's one. */
   readonly client: string;
   /** null: the base alone. */
-  readonly adapter: AdapterBundle | null;
+  readonly adapter: AdapterHandle | null;
   /** Everything read so far, from the mark that opens the text on. */
   readonly tokens: Int32Array;
   readonly tokensMax: number;
-  readonly temperature: number;
-  readonly topP: number;
-  readonly seed: number;
+  readonly sampling: SamplingSettings;
+  /** How likely each token was, called before it comes out of the row; null: not asked for. */
+  readonly measure: {
+    readonly top: number;
+    readonly hear: (measured: MeasuredToken) => void;
+  } | null;
 };
 
 export type Engine = {
@@ -36,6 +42,8 @@ export type Engine = {
     /** The mark that opens a text. */
     readonly startOfText: number;
     readonly encode: (text: string) => Int32Array;
+    /** Of a prompt: with the special tokens of a chat. */
+    readonly encodePrompt: (prompt: string) => Int32Array;
   };
   readonly bytesOf: (tokens: readonly number[]) => Uint8Array;
   readonly textOf: (tokens: readonly number[]) => string;
@@ -67,15 +75,16 @@ export function openEngine({ serving, pool, tokenizer, stopIds }: EngineParts): 
     tokenizer,
     bytesOf,
     textOf: (tokens) => textOfBytes(bytesOf(tokens)),
-    generate: ({ adapter, client, tokens, tokensMax, temperature, topP, seed }, signal) =>
-      tokenRow(stopIds, signal, (onToken, stopping) =>
+    generate: ({ adapter, client, tokens, tokensMax, sampling, measure }, signal) =>
+      tokenRow(stopIds, signal, measure, (onToken, stopping) =>
         serving.generate({
           client,
-          adapter: adapter === null ? null : handleOf(adapter),
+          adapter,
           tokens,
           maxTokens: tokensMax,
           stopTokens: stopIds,
-          sampling: samplingSettings({ temperature, topP, seed: BigInt(seed) }),
+          sampling,
+          ...(measure === null ? {} : { logprobs: true, topLogprobs: measure.top }),
           onToken,
           signal: stopping,
         }),
@@ -88,12 +97,6 @@ export function openEngine({ serving, pool, tokenizer, stopIds }: EngineParts): 
   };
 }
 
-/** The bundle has fetched and checked the adapter already; its id names its content. */
-const handleOf = ({ lineage, adapter }: AdapterBundle): AdapterHandle => ({
-  id: lineage.adapterId,
-  fetch: async () => adapter,
-});
-
 /** What the batch refuses because too much is under way, as the provider's own no. */
 function refusalOf(error: unknown): unknown {
   const { code, message } = error as { code?: string; message?: string };
@@ -102,18 +105,32 @@ function refusalOf(error: unknown): unknown {
     : error;
 }
 
+/** As frames carry it: a certain token has 0, an impossible one a number that is finite. */
+const told = ({ token, logprob }: TokenLogprob): TokenLogprob => ({
+  token,
+  logprob: logprob >= 0 ? 0 : Math.max(logprob, -(2 ** 53)),
+});
+
 /** Tokens as they are called out, as a row that ends, fails or is abandoned with its reader. */
 async function* tokenRow(
   stopIds: readonly number[],
   signal: AbortSignal,
-  start: (onToken: (token: number) => void, stopping: AbortSignal) => Promise<unknown>,
+  measure: Generation['measure'],
+  start: (onToken: NonNullable<ServeOptions['onToken']>, stopping: AbortSignal) => Promise<unknown>,
 ): AsyncGenerator<number, void, undefined> {
   const queue: number[] = [];
   let wake = (): void => {};
   let ended: { readonly error?: unknown } | undefined;
   const stopping = new AbortController();
-  const onToken = (token: number): void => {
-    if (!stopIds.includes(token)) queue.push(token);
+  const onToken = (
+    token: number,
+    logprob: number | undefined,
+    top: readonly TokenLogprob[],
+  ): void => {
+    if (!stopIds.includes(token)) {
+      measure?.hear({ ...told({ token, logprob: logprob ?? 0 }), top: top.map(told) });
+      queue.push(token);
+    }
     wake();
   };
   const end = (outcome: { readonly error?: unknown }): void => {

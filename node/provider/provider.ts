@@ -38,6 +38,7 @@ export type OpenProviderParts = {
   readonly table: Table;
   /** Fetches and checks one adapter, see `loadAdapterBundle`. */
   readonly loadBundle: (adapterId: Bytes32) => Promise<AdapterBundle>;
+  readonly adapters: OwnAdapters;
   /** The governed numbers, as the chain has them now. */
   readonly rules: () => Promise<ReceiptRules>;
   readonly channel: (client: Address) => Promise<Channel>;
@@ -50,6 +51,14 @@ export type OpenProviderParts = {
   readonly count: ProviderParts['count'];
   readonly nowMs: () => number;
   readonly log: LogPort;
+};
+
+/** What the operator decided about adapters. */
+export type OwnAdapters = {
+  readonly imported: AnswererParts['imported'];
+  readonly importedIds: () => readonly Bytes32[];
+  /** A pinned adapter stays in memory once it is there. */
+  readonly isPinned: (adapterId: Bytes32) => boolean;
 };
 
 export type ProviderOptions = {
@@ -104,7 +113,7 @@ export async function openProvider(
     runningMax: options.answersMax,
     waitingMax: options.waitingMax,
   });
-  const bundles = openBundles(parts.loadBundle, options.bundlesMax);
+  const bundles = openBundles(parts.loadBundle, options.bundlesMax, parts.adapters.isPinned);
   const cashier = openCashier(
     {
       table,
@@ -122,12 +131,12 @@ export async function openProvider(
     rules: parts.rules,
     engine,
     bundles,
+    imported: parts.adapters.imported,
     admission,
     cashier,
     seal: openSeal({
       chainId,
       referee,
-      baseHash,
       sign: (domain, receipt) => signReceipt(domain, receipt, parts.key),
     }),
     distort: await openDistortion(parts, options.inflate),
@@ -139,7 +148,7 @@ export async function openProvider(
     serve: () => serveProvider(parts.rpc, { ...answerer, receipts, count: parts.count }),
     capacity: () => ({
       account,
-      adapters: [...bundles.resident()],
+      adapters: [...bundles.resident(), ...parts.adapters.importedIds()].slice(0, ANNOUNCED_MAX),
       bases: [baseHash],
       contextTokens: engine.contextTokens,
       isVerifier: options.isVerifier,
@@ -168,6 +177,8 @@ export async function openProvider(
   };
 }
 
+/** Adapters in one capacity announcement. */
+const ANNOUNCED_MAX = 256;
 const INFLATED = 'inflate/done';
 
 async function openDistortion(

@@ -1,42 +1,33 @@
 /** Signs a receipt and closes it, with all that proves it, into a file. */
-import { type Address, type Bytes32, buildTree, type SigningDomain, toHex } from '#crypto';
+import { type Address, type Bytes32, buildTree, type SigningDomain } from '#crypto';
 import {
   type AdapterAnchor,
   type AnswerParts,
   assembleReceiptFile,
   type BuiltReceipt,
+  baseAloneAnchor,
   buildVersion,
   encodeReceiptFile,
+  NO_ADAPTER,
   type Receipt,
   type ReceiptRules,
   type VersionAnchor,
 } from '#protocol';
 import type { AdapterBundle } from './bundle.ts';
 
-const ZERO: Bytes32 = toHex(new Uint8Array(32));
-/** What stands for the base alone where an adapter's id is expected. */
-export const NO_ADAPTER: Bytes32 = ZERO;
+const ZERO = NO_ADAPTER;
 
 /** The base alone as an adapter that learned from nothing; a verifier adds it to its anchors. */
 export const baseAloneAnchors = (
   baseHash: Bytes32,
 ): { readonly adapter: AdapterAnchor; readonly version: VersionAnchor } => ({
-  adapter: {
-    adapterId: NO_ADAPTER,
-    baseHash,
-    datanetId: ZERO,
-    version: 0,
-    adapterHash: ZERO,
-    sketchRoot: ZERO,
-    sketchCount: 0,
-  },
+  adapter: baseAloneAnchor(baseHash),
   version: { datanetId: ZERO, version: 0, root: ZERO, recordCount: 0 },
 });
 
 export type SealParts = {
   readonly chainId: number;
   readonly referee: Address;
-  readonly baseHash: Bytes32;
   /** The provider's signature of a receipt for the Referee. */
   readonly sign: (domain: SigningDomain, receipt: Receipt) => Uint8Array;
 };
@@ -45,12 +36,14 @@ export type Seal = (
   answer: AnswerParts,
   built: BuiltReceipt,
   rules: ReceiptRules,
+  adapter: AdapterAnchor,
+  /** null: nobody's records are known to have a part in the answer. */
   bundle: AdapterBundle | null,
 ) => Uint8Array;
 
-export function openSeal({ chainId, referee, baseHash, sign }: SealParts): Seal {
+export function openSeal({ chainId, referee, sign }: SealParts): Seal {
   const nothing = { sketches: { leaves: [], tree: buildTree([]) }, version: buildVersion([]) };
-  return (answer, built, rules, bundle) =>
+  return (answer, built, rules, adapter, bundle) =>
     encodeReceiptFile(
       assembleReceiptFile({
         built,
@@ -60,7 +53,7 @@ export function openSeal({ chainId, referee, baseHash, sign }: SealParts): Seal 
         output: answer.output,
         price: answer.price,
         rules,
-        adapter: bundle === null ? baseAloneAnchors(baseHash).adapter : anchorOf(bundle),
+        adapter,
         querySketch: answer.querySketch,
         sketches:
           bundle === null ? nothing.sketches : { leaves: bundle.sketches, tree: bundle.sketchTree },

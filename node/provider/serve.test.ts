@@ -44,6 +44,10 @@ const orderOf = ({ client }: Swarm, changes: Partial<InferOrder> = {}): InferOrd
   stops: [],
   temperature: 0,
   topP: 1,
+  topK: 0,
+  minP: 0,
+  repetitionPenalty: 1,
+  logprobs: null,
   ...changes,
 });
 

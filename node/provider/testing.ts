@@ -210,7 +210,7 @@ export async function makeWorld(): Promise<World> {
     },
     config: CONFIG,
     countTokens: (prompt, output) => ({
-      promptTokens: tokenizer.encode(prompt).length,
+      promptTokens: tokenizer.encodePrompt(prompt).length,
       outputTokens: tokenizer.encode(output).length,
     }),
   };

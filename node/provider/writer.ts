@@ -6,8 +6,13 @@
 import type { FinishReason } from './exchange.ts';
 
 export type Piece = { readonly tokens: readonly number[]; readonly text: string };
-/** Text without tokens of its own: cut by a stop string, or held back until nothing followed. */
-export type Tail = { readonly text: string; readonly finish: FinishReason };
+/** Text that nobody can go on from: cut by a stop string, or held back until nothing followed. */
+export type Tail = {
+  readonly text: string;
+  readonly finish: FinishReason;
+  /** Whose text it is; none where a stop string cut it. */
+  readonly tokens: readonly number[];
+};
 
 /** The text of bytes as this protocol shows it: a byte order mark is a character, bad bytes U+FFFD. */
 export const textOfBytes = (bytes: Uint8Array): string =>
@@ -38,13 +43,13 @@ export async function* writePieces(
     const bytes = options.bytesOf(held);
     const text = wholeCharacters(bytes);
     const stopAt = firstStop(text, options.stops);
-    if (stopAt >= 0) return { text: text.slice(0, stopAt), finish: 'stop' };
+    if (stopAt >= 0) return { text: text.slice(0, stopAt), finish: 'stop', tokens: [] };
     if (mayBecomeStop(text, options.stops) || text !== textOfBytes(bytes)) continue;
     yield { tokens: held, text };
     held = [];
   }
   const finish = count >= options.tokensMax ? 'length' : 'stop';
-  return { text: wholeCharacters(options.bytesOf(held)), finish };
+  return { text: wholeCharacters(options.bytesOf(held)), finish, tokens: held };
 }
 
 /**

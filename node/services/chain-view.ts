@@ -9,10 +9,12 @@ import { toHex } from '#crypto';
 import {
   type AdapterAnchor,
   inferVoucher,
+  NO_ADAPTER,
   type ReceiptRules,
   type TrustedAnchors,
   type VersionAnchor,
 } from '#protocol';
+import { isChainError } from '../chain/errors.ts';
 import type { Escrow } from '../gateway/ledger.ts';
 import type { ListedAdapter } from '../gateway/models.ts';
 import type { AdapterLineage } from '../provider/bundle.ts';
@@ -68,6 +70,10 @@ export function createChainView(
   };
   const adapterOf = (adapterId: Bytes32) =>
     chain.read<ContractAdapter>('ModelRegistry', 'getAdapter', adapterId);
+  const found = async (adapterId: Bytes32): Promise<ContractAdapter[]> => {
+    const adapter = await registeredAdapter(chain, adapterId);
+    return adapter === null ? [] : [adapter];
+  };
   const channel = (client: Address, provider: Address) =>
     chain.read<Channel>('InferenceEscrow', 'getChannel', client, provider);
   const allAdapters = async (): Promise<ContractAdapter[]> => {
@@ -88,11 +94,13 @@ export function createChainView(
   return {
     rules: currentRules,
     adapters: async () =>
-      (await allAdapters()).map(({ adapterId, name, owner, registeredAt }) => ({
+      (await allAdapters()).map(({ adapterId, adapterHash, name, owner, registeredAt }) => ({
         adapterId,
+        adapterHash,
         name,
         owner,
         registeredAt,
+        isRegistered: true,
       })),
     lineage: async (adapterId) => lineageOf(chain, await adapterOf(adapterId)),
     isServing: async (provider) => {
@@ -136,9 +144,26 @@ export function createChainView(
       });
     },
     anchors: async (adapterId, epochs = []) =>
-      trusted(adapterId === null ? [] : [await adapterOf(adapterId)], epochs),
+      trusted(adapterId === null ? [] : await found(adapterId), epochs),
     allAnchors: async (epochs) => trusted(await allAdapters(), epochs),
   };
+}
+
+/** An adapter as the registry has it; null for the base alone and for imported ones. */
+export async function registeredAdapter(
+  chain: Pick<ChainPort<'ModelRegistry'>, 'read'>,
+  adapterId: Bytes32,
+): Promise<ContractAdapter | null> {
+  if (adapterId === NO_ADAPTER) return null;
+  try {
+    return await chain.read<ContractAdapter>('ModelRegistry', 'getAdapter', adapterId);
+  } catch (error) {
+    const isUnknown =
+      isChainError(error, 'CHAIN_REVERTED') &&
+      error.details.error === 'ModelRegistryAdapterUnknown';
+    if (isUnknown) return null;
+    throw error;
+  }
 }
 
 async function readRules(chain: ChainPort<ContractName>): Promise<ReceiptRules> {

@@ -25,7 +25,7 @@ import {
 } from '#protocol';
 import type { Log } from '../log.ts';
 import type { ChainPort } from './chain-port.ts';
-import type { ContractAdapter } from './contract-types.ts';
+import { registeredAdapter } from './chain-view.ts';
 import type { BlockPort } from './datanets.ts';
 
 type Contracts = 'Epochs' | 'InferenceEscrow' | 'Staking' | 'ModelRegistry';
@@ -245,9 +245,8 @@ async function computeEpoch(
   const adapters = new Set(receipts.map(({ adapterId }) => adapterId));
   const modelOwners = [];
   for (const adapterId of adapters) {
-    if (/^0x0*$/.test(adapterId)) continue;
-    const adapter = await chain.read<ContractAdapter>('ModelRegistry', 'getAdapter', adapterId);
-    modelOwners.push({ adapterId, owner: adapter.owner });
+    const adapter = await registeredAdapter(chain, adapterId);
+    if (adapter !== null) modelOwners.push({ adapterId, owner: adapter.owner });
   }
   return aggregateEpoch({
     epoch: (previous?.manifest.epoch ?? 0) + 1,

@@ -43,6 +43,10 @@ test('receipts of one second are all gathered, however their hashes are ordered'
       stops: [],
       temperature: 0,
       topP: 1,
+      topK: 0,
+      minP: 0,
+      repetitionPenalty: 1,
+      logprobs: null,
     });
     for await (const _ of swarm.front.rpc.stream(peerId, INFER_PROTOCOL, order));
     await gather();

@@ -25,6 +25,7 @@ import type { InflateConfig } from '../provider/inflate.ts';
 import type { Table } from '../provider/ports.ts';
 import { openProvider, PROVIDER_DEFAULTS, type Provider } from '../provider/provider.ts';
 import { openWatch, WATCH_DEFAULTS, type Watch } from '../watch/watch.ts';
+import { type Adapters, openAdapters } from './adapters.ts';
 import type { ChainPort } from './chain-port.ts';
 import type { ChainView } from './chain-view.ts';
 import type { BlockPort } from './datanets.ts';
@@ -41,6 +42,7 @@ export type ServingParts = {
   readonly base: ModelDirectory;
   readonly pool: Pool;
   readonly serving: Serving;
+  readonly adapters: Pick<Adapters, 'own' | 'listed'>;
   readonly inflate: InflateConfig | null;
   readonly status: () => Promise<Record<string, unknown>>;
   readonly log: Log;
@@ -49,10 +51,38 @@ export type ServingParts = {
 /** The part of the name before the colon in `base:adapter`. */
 export const BASE_NAME = 'base';
 
+/** Fetches and checks an adapter of the chain. */
+function bundleLoader({ blocks, view, base }: Pick<ServingParts, 'blocks' | 'view' | 'base'>) {
+  const fetching = { timeoutMs: 20_000 };
+  const source = {
+    get: (cid: string) => blocks.get(cid, fetching),
+    getLarge: (cid: string) => blocks.getLarge(cid, fetching),
+  };
+  return async (adapterId: Bytes32) =>
+    loadAdapterBundle(source, await view.lineage(adapterId), base.config);
+}
+
+/** The adapters of a node: those on chain and those that its operator imported. */
+export function openServingAdapters(
+  parts: Pick<ServingParts, 'blocks' | 'view' | 'base' | 'serving'>,
+  dataDir: string,
+): Adapters {
+  const { base, view, serving } = parts;
+  const load = bundleLoader(parts);
+  return openAdapters({
+    dataDir,
+    base: { config: base.config, hash: base.hash, name: BASE_NAME },
+    baseHash: toHex(base.hash),
+    registered: view.adapters,
+    pin: (adapterId, isPinned) => serving.pin(adapterId, isPinned),
+    load: async (adapterId) => (await load(adapterId)).adapter,
+    nowMs: Date.now,
+  });
+}
+
 export function openServingProvider(parts: ServingParts): Promise<Provider> {
   const { host, chain, view, blocks } = parts;
   const baseHash: Bytes32 = toHex(parts.base.hash);
-  const fetching = { timeoutMs: 20_000 };
   const preset = PRESETS[parts.preset];
   return openProvider(
     {
@@ -66,15 +96,8 @@ export function openServingProvider(parts: ServingParts): Promise<Provider> {
       baseHash,
       engine: engineOf(parts),
       table: parts.table,
-      loadBundle: async (adapterId) =>
-        loadAdapterBundle(
-          {
-            get: (cid) => blocks.get(cid, fetching),
-            getLarge: (cid) => blocks.getLarge(cid, fetching),
-          },
-          await view.lineage(adapterId),
-          parts.base.config,
-        ),
+      loadBundle: bundleLoader(parts),
+      adapters: parts.adapters.own,
       rules: view.rules,
       channel: (client) => view.channel(client, chain.self),
       collect: view.collect,
@@ -113,7 +136,7 @@ export function openServingGateway(parts: ServingParts): Gateway {
       baseName: BASE_NAME,
       baseHash: toHex(base.hash),
       wording: wordingOf(base),
-      adapters: view.adapters,
+      adapters: parts.adapters.listed,
       isServing: view.isServing,
       anchors: view.anchors,
       status: parts.status,
@@ -141,10 +164,10 @@ const engineOf = ({ serving, pool, base }: ServingParts) =>
 
 /** How the base's tokenizer counts the tokens of an exchange; receipts are checked by it. */
 export function countTokensOf(base: Pick<ModelDirectory, 'tokenizer'>) {
-  const count = (text: string): number => base.tokenizer.encode(text).length;
+  const { tokenizer } = base;
   return (prompt: string, output: string) => ({
-    promptTokens: count(prompt),
-    outputTokens: count(output),
+    promptTokens: tokenizer.encodePrompt(prompt).length,
+    outputTokens: tokenizer.encode(output).length,
   });
 }
 

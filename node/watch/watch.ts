@@ -19,6 +19,7 @@ import {
   type EpochProof,
   evidenceCommitment,
   isReceiptSigned,
+  isUnregistered,
   RECEIPTS_PROTOCOL,
   type ReceiptAnnouncement,
   type ReceiptCheck,
@@ -34,7 +35,6 @@ import {
 import type { AdapterBundle, Bundles } from '../provider/bundle.ts';
 import type { Engine } from '../provider/engine.ts';
 import type { AskPort, LogPort, Sender, Table } from '../provider/ports.ts';
-import { NO_ADAPTER } from '../provider/seal.ts';
 import type { ChainPort } from '../services/chain-port.ts';
 import { type Book, type OpenCase, openBook } from './book.ts';
 
@@ -168,7 +168,9 @@ async function check(
     return book.close(each.receiptHash, 'invalid');
   }
   const file = decoded.value;
-  if (file.receipt.adapterId === NO_ADAPTER) return book.close(each.receiptHash, 'skipped');
+  const { adapterId } = file.receipt;
+  if (file.adapter.adapterId === adapterId && isUnregistered(file.adapter))
+    return book.close(each.receiptHash, 'skipped');
   const bundle = await parts.bundles.get(file.receipt.adapterId);
   const leaves = await recompute(parts, file, bytes, bundle);
   parts.count('checked', 1);

@@ -1,5 +1,5 @@
 /**
- * The frames of one answer (`/openledger/infer/1`): the client's order, then the provider's tokens
+ * The frames of one answer (`/openledger/infer/2`): the client's order, then the provider's tokens
  * and its receipt, or why there is none, then the client's voucher and the provider's word that it
  * took it.
  */
@@ -7,13 +7,17 @@ import {
   address,
   bool,
   bytes,
+  type Codec,
   fraction,
   hash32,
   list,
   literal,
   nullable,
+  object,
+  ShapeError,
   signature,
   text,
+  uint,
   uint32,
   type ValueOf,
   wei,
@@ -22,7 +26,12 @@ import { EXCHANGE_BYTES_MAX, RECEIPT_FILE_BYTES_MAX } from '../receipt-file.ts';
 import { priceCodec } from './capacity.ts';
 import { defineMessage, type Message, oneOf } from './message.ts';
 
-export const INFER_PROTOCOL = '/openledger/infer/1';
+export const INFER_PROTOCOL = '/openledger/infer/2';
+
+/** Likeliest tokens at one place, as OpenAI's interface has it. */
+export const LOGPROBS_MAX = 20;
+/** What log-probabilities may add to a frame; a provider that has more sends more frames. */
+const MEASURED_BYTES_MAX = 1024 * 1024;
 
 type Values<Shape> = { readonly [Name in keyof Shape]: ValueOf<Shape[Name]> };
 
@@ -31,6 +40,9 @@ const order = {
   adapterId: nullable(hash32),
   baseHash: hash32,
   client: address,
+  /** null: no log-probabilities; else how many of the likeliest tokens beside the chosen one. */
+  logprobs: nullable(uint(LOGPROBS_MAX)),
+  minP: fraction,
   outputTokensMax: uint32,
   /** The price that was announced; the provider refuses if it asks more now. */
   price: priceCodec,
@@ -39,9 +51,12 @@ const order = {
   requestId: hash32,
   /** Tokens of the answer that earlier providers have given; the answer goes on from here. */
   saidTokens: list(uint32, 65_536),
+  /** Divides or multiplies the logits of tokens that came before; 1: none. */
+  repetitionPenalty: fraction,
   seed: uint32,
   stops: list(text(256), 16),
   temperature: fraction,
+  topK: uint32,
   topP: fraction,
 };
 export type InferOrder = Values<typeof order>;
@@ -51,13 +66,35 @@ export const inferOrder: Message<InferOrder> = defineMessage(
   EXCHANGE_BYTES_MAX + 5 * 65_536 + 8_192,
 );
 
+/** Natural logarithm of a probability: 0 or less, as float64; -2^53 stands for none at all. */
+const logprob: Codec<number> = {
+  read: (value, path) => {
+    if (typeof value !== 'number' || !(value <= 0) || value < -(2 ** 53) || Object.is(value, -0)) {
+      throw new ShapeError(path, 'a finite number up to 0');
+    }
+    return value;
+  },
+  write: (value) => value,
+};
+/** One token of an answer with the likeliest ones at its place, most likely first. */
+const measured = object({
+  logprob,
+  token: uint32,
+  top: list(object({ logprob, token: uint32 }), LOGPROBS_MAX),
+});
+export type MeasuredToken = ValueOf<typeof measured>;
+
 const tokens = {
+  /** As many as tokens where they were asked for, else none. Not covered by the receipt. */
+  logprobs: list(measured, 4_096),
   text: text(65_536),
   tokens: list(uint32, 4_096),
   type: literal('tokens'),
 };
 const end = {
   finish: literal('stop', 'length'),
+  /** Of tokens that were held back to the end. */
+  logprobs: list(measured, 4_096),
   /** Canonical bytes of the receipt file; empty where the base alone answered. */
   receiptFile: bytes({ max: RECEIPT_FILE_BYTES_MAX }),
   text: text(65_536),
@@ -78,8 +115,8 @@ export type InferRefusal = Values<typeof refusal>;
 export type InferReply = InferTokens | InferEnd | InferRefusal;
 /** The frames of the provider: any number of `tokens`, then one `end` or `refusal`. */
 export const inferReply: Message<InferReply> = oneOf<InferReply>({
-  tokens: defineMessage(tokens, 90_112),
-  end: defineMessage(end, RECEIPT_FILE_BYTES_MAX + 66_560),
+  tokens: defineMessage(tokens, 90_112 + MEASURED_BYTES_MAX),
+  end: defineMessage(end, RECEIPT_FILE_BYTES_MAX + 66_560 + MEASURED_BYTES_MAX),
   refusal: defineMessage(refusal, 2_048),
 });
 

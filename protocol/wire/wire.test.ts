@@ -62,6 +62,10 @@ const order = {
   stops: ['\n\n'],
   temperature: 0.7,
   topP: 1,
+  topK: 0,
+  minP: 0.05,
+  repetitionPenalty: 1.1,
+  logprobs: 3,
 };
 const CASES: readonly Case[] = [
   gossip('capacity', capacityAnnouncement, {
@@ -93,9 +97,18 @@ const CASES: readonly Case[] = [
   }),
   gossip('epochs', epochAnnouncement, { epoch: 2, manifest: cid, sentAtMs }),
   plain('order', inferOrder, order),
-  plain('order to the base', inferOrder, { ...order, adapterId: null }),
-  plain('tokens', inferReply, { type: 'tokens', text: 'Because', tokens: [5, 6] }),
-  plain('end', inferReply, { type: 'end', finish: 'stop', receiptFile: utf8('file'), text: '.' }),
+  plain('order to the base', inferOrder, { ...order, adapterId: null, logprobs: null }),
+  plain('tokens', inferReply, { type: 'tokens', text: 'Because', tokens: [5, 6], logprobs: [] }),
+  plain('tokens with logprobs', inferReply, {
+    type: 'tokens',
+    text: 'So',
+    tokens: [7],
+    logprobs: [{ token: 7, logprob: -0.5, top: [{ token: 9, logprob: 0 }] }],
+  }),
+  plain('end', inferReply, {
+    ...{ type: 'end', finish: 'stop', receiptFile: utf8('file'), text: '.' },
+    logprobs: [],
+  }),
   plain('refusal', inferReply, {
     type: 'refusal',
     code: 'BUSY',
@@ -280,6 +293,7 @@ test('the largest message that its fields allow fits its limit', () => {
     type: 'tokens',
     text: 'x'.repeat(65_536),
     tokens: Array.from({ length: 4_096 }, () => 2 ** 32 - 1),
+    logprobs: [],
   });
   assert.ok(inferReply.decode(tokens).ok);
 });

@@ -7,7 +7,11 @@ import { exchangeExample, recordExample } from './examples.ts';
 const tokenizer = {
   startOfText: 999,
   endOfText: 0,
+  /** Stands for a mark of the chat format; in a prompt it is written `|`. */
+  specialIds: [500],
   encode: (text: string) => Int32Array.from(Buffer.from(text), (byte) => byte + 1),
+  encodePrompt: (prompt: string) =>
+    Int32Array.from([...prompt].flatMap((one) => (one === '|' ? [500] : ids(one)))),
 };
 const ids = (text: string): number[] => [...tokenizer.encode(text)];
 
@@ -22,6 +26,11 @@ test('a record is cut at its end, an exchange at its beginning', () => {
   const { tokens, mask } = exchangeExample(tokenizer, 'abc', 'def', 4);
   assert.deepEqual([...tokens], [999, ...ids('def')]);
   assert.deepEqual([...mask], [0, 1, 1, 1]);
+});
+
+test('the marks of the chat format are no part of an exchange', () => {
+  const { tokens } = exchangeExample(tokenizer, '|a|b|', 'c', 100);
+  assert.deepEqual([...tokens], [999, ...ids('abc')]);
 });
 
 test('prompt and output count alike, each with its own tokens', () => {

@@ -10,7 +10,9 @@ export type Example = { readonly tokens: Int32Array; readonly mask: Uint8Array }
 export type ExampleTokenizer = {
   readonly startOfText: number;
   readonly endOfText: number;
+  readonly specialIds: readonly number[];
   encode(text: string): Int32Array;
+  encodePrompt(prompt: string): Int32Array;
 };
 
 /**
@@ -36,7 +38,9 @@ export function exchangeExample(
   output: string,
   tokensMax: number,
 ): Example {
-  const text = [...tokenizer.encode(prompt), ...tokenizer.encode(output)];
+  const { specialIds } = tokenizer;
+  const read = tokenizer.encodePrompt(prompt).filter((id) => !specialIds.includes(id));
+  const text = [...read, ...tokenizer.encode(output)];
   return example([tokenizer.startOfText, ...text.slice(-(tokensMax - 1))], 1);
 }
 

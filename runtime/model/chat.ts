@@ -1,5 +1,5 @@
 /**
- * Conversations as ids: the model's own chat template, rendered by @huggingface/jinja, in which no
+ * Conversations as ids, and as texts that stand for exactly those ids: the model's own chat template, rendered by @huggingface/jinja, in which no
  * content can forge a special token. What a template does to a content (trim, cut) it does here too.
  */
 import { createContext, Script } from 'node:vm';
@@ -21,6 +21,28 @@ export type ChatParts = {
   encode(text: string): ArrayLike<number>;
 };
 
+/** A conversation under a template, in both forms. */
+export type ChatEncoder = {
+  readonly encode: (messages: readonly ChatMessage[], addGenerationPrompt: boolean) => Int32Array;
+  /** The text whose ids, by `encodePrompt`, are the conversation's. */
+  readonly render: (messages: readonly ChatMessage[], addGenerationPrompt: boolean) => string;
+  /** The ids of a rendered conversation, or of a plain text that `plainPrompt` gave. */
+  readonly encodePrompt: (prompt: string) => Int32Array;
+};
+
+/**
+ * Stands before each added token in a rendered conversation, and twice for itself. A noncharacter:
+ * valid in UTF-8, meant for use inside a program, in nobody's text.
+ */
+const MARK = '\ufdd0';
+
+/** A rendered conversation without the token that opens every text. */
+export const withoutOpening = (prompt: string, opening: string): string =>
+  opening !== '' && prompt.startsWith(MARK + opening) ? prompt.slice(1 + opening.length) : prompt;
+
+/** A text as a prompt that says it literally, whatever it holds. */
+export const plainPrompt = (text: string): string => text.replaceAll(MARK, MARK + MARK);
+
 const TEMPLATE_LENGTH_MAX = 65_536;
 /** Far above any conversation's rendering: it only ends templates that never would. */
 const RENDER_MS_MAX = 2_000;
@@ -29,19 +51,18 @@ const STAND_INS_FROM = 0xf0000;
 const STAND_INS_TO = 0xffffd;
 
 /**
- * The ids of a conversation under a template.
+ * Conversations under a template.
  *
  * @throws ModelError CHAT_TEMPLATE_UNSUPPORTED | CHAT_TEMPLATE_REFUSED
  */
-export function makeChatEncoder(
-  parts: ChatParts,
-): (messages: readonly ChatMessage[], addGenerationPrompt: boolean) => Int32Array {
+export function makeChatEncoder(parts: ChatParts): ChatEncoder {
   const text = templateText(parts.template);
   let template: Template | undefined;
   const specials = [...parts.added].filter(([, { special }]) => special).map(([token]) => token);
   const anySpecial = alternation(specials);
   const anyAdded = alternation([...parts.added.keys()]);
-  return (messages, addGenerationPrompt) => {
+  /** Texts and, between them, the ids of added tokens. */
+  const piecesOf = (messages: readonly ChatMessage[], addGenerationPrompt: boolean) => {
     template ??= compile(text, parts);
     const stand = standIns(specials, messages);
     const literal = messages.map(({ role, content }) => ({
@@ -49,19 +70,55 @@ export function makeChatEncoder(
       content: protect(content, anySpecial, stand.of),
     }));
     const rendered = render(template, parts, { messages: literal, addGenerationPrompt });
-    const ids: number[] = [];
+    const pieces: Piece[] = [];
     let at = 0;
-    const addText = (piece: string) => {
-      if (piece !== '') for (const id of Array.from(parts.encode(stand.undo(piece)))) ids.push(id);
-    };
     for (const match of anyAdded === undefined ? [] : rendered.matchAll(anyAdded)) {
-      addText(rendered.slice(at, match.index));
-      ids.push(parts.added.get(match[0])!.id);
+      pieces.push({ text: stand.undo(rendered.slice(at, match.index)) }, { added: match[0] });
       at = match.index + match[0].length;
     }
-    addText(rendered.slice(at));
-    return Int32Array.from(ids);
+    return [...pieces, { text: stand.undo(rendered.slice(at)) }];
   };
+  const idsOf = (pieces: readonly Piece[]): Int32Array =>
+    Int32Array.from(
+      pieces.flatMap((piece) => {
+        if ('added' in piece) return [parts.added.get(piece.added)!.id];
+        return piece.text === '' ? [] : Array.from(parts.encode(piece.text));
+      }),
+    );
+  return {
+    encode: (messages, open) => idsOf(piecesOf(messages, open)),
+    render: (messages, open) =>
+      piecesOf(messages, open)
+        .map((piece) => ('added' in piece ? MARK + piece.added : plainPrompt(piece.text)))
+        .join(''),
+    encodePrompt: (prompt) => idsOf(promptPieces(prompt, anyAdded)),
+  };
+}
+
+type Piece = { readonly text: string } | { readonly added: string };
+
+/** A mark before neither a token nor another mark stands for itself: every text has one reading. */
+function promptPieces(prompt: string, anyAdded: RegExp | undefined): Piece[] {
+  const pieces: Piece[] = [];
+  const token = anyAdded === undefined ? undefined : new RegExp(anyAdded.source, 'uy');
+  let text = '';
+  let at = 0;
+  for (;;) {
+    const mark = prompt.indexOf(MARK, at);
+    if (mark < 0) return [...pieces, { text: text + prompt.slice(at) }];
+    text += prompt.slice(at, mark);
+    at = mark + 1;
+    if (token !== undefined) token.lastIndex = at;
+    const found = token?.exec(prompt)?.[0];
+    if (prompt[at] === MARK || found === undefined) {
+      text += MARK;
+      if (prompt[at] === MARK) at += 1;
+    } else {
+      pieces.push({ text }, { added: found });
+      text = '';
+      at += found.length;
+    }
+  }
 }
 
 /** A list of named templates is what models with tools have; the one to talk to is `default`. */

@@ -10,7 +10,13 @@ export type GenerationDefaults = {
   readonly sampling: Partial<SamplingSettings>;
 };
 
-const FIELDS = { temperature: 'temperature', topK: 'top_k', topP: 'top_p' } as const;
+const FIELDS = {
+  temperature: 'temperature',
+  topK: 'top_k',
+  topP: 'top_p',
+  minP: 'min_p',
+  repetitionPenalty: 'repetition_penalty',
+} as const;
 
 /**
  * Reads the parsed JSON of a `generation_config.json`.
@@ -35,13 +41,17 @@ export function readGenerationDefaults(
     }
   }
   const stopIds = [...new Set([endOfText, ...(ids as number[])])];
-  if (fields['do_sample'] === false) return { stopIds, sampling: { temperature: 0 } };
   const sampling: Partial<SamplingSettings> = {};
   for (const [name, key] of Object.entries(FIELDS) as [keyof typeof FIELDS, string][]) {
     const value = fields[key] ?? null;
     if (value === null) continue;
     if (typeof value !== 'number') throw problem(key, 'a number', value);
     sampling[name] = value;
+  }
+  if (fields['do_sample'] === false) {
+    // What shapes a draw has no say then; a penalty does.
+    for (const name of ['topK', 'topP', 'minP'] as const) delete sampling[name];
+    sampling.temperature = 0;
   }
   checkSampling(sampling);
   return { stopIds, sampling };

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { ModelError } from './errors.ts';
-import { chooseToken, GREEDY, gumbelNoise, samplingSettings } from './sampling.ts';
+import { chooseToken, GREEDY, gumbelNoise, likeliestTokens, samplingSettings } from './sampling.ts';
 
 const LOGITS = Float32Array.of(1, 3, 2, 3, -4);
 
@@ -66,7 +66,13 @@ test('the choice is the largest of logit plus noise, recomputed one token at a t
 
 test('SAMPLING_INVALID names the setting', () => {
   const bad = [{ temperature: -1 }, { temperature: Number.NaN }, { topK: 1.5 }, { topP: 0 }];
-  for (const given of [...bad, { topP: 1.1 }, { seed: -1n }]) {
+  for (const given of [
+    ...bad,
+    { topP: 1.1 },
+    { seed: -1n },
+    { minP: 2 },
+    { repetitionPenalty: 0 },
+  ]) {
     assert.throws(
       () => samplingSettings(given),
       (error) =>
@@ -75,4 +81,53 @@ test('SAMPLING_INVALID names the setting', () => {
         error.details.key === Object.keys(given)[0],
     );
   }
+});
+
+test('min-p leaves tokens by their share of the likeliest, after the temperature', () => {
+  const among = (given: object) => {
+    const settings = samplingSettings({ seed: 5n, ...given });
+    const ids = Array.from({ length: 500 }, (_, at) => chooseToken(LOGITS, settings, at));
+    return [...new Set(ids)].sort();
+  };
+  // Shares of the likeliest at temperature 1: e^-2, 1, e^-1, 1, e^-7.
+  assert.deepEqual(among({ minP: 0.5 }), [1, 3]);
+  assert.deepEqual(among({ minP: 0.3 }), [1, 2, 3]);
+  assert.deepEqual(among({ minP: 0.5, temperature: 4 }), [0, 1, 2, 3]);
+  assert.deepEqual(among({ minP: 1 }), [1, 3]);
+  assert.deepEqual(among({ minP: 0.3, topK: 1 }), [1]);
+  assert.deepEqual(among({ minP: 0.1, topP: 0.6 }), [1, 3]);
+});
+
+test('the penalty divides what is above 0 and multiplies the rest, once for each token', () => {
+  const settings = { ...GREEDY, repetitionPenalty: 2 };
+  assert.equal(chooseToken(LOGITS, settings, 2, [1, 1]), 3);
+  assert.equal(chooseToken(LOGITS, settings, 2, [1, 3]), 2);
+  assert.equal(chooseToken(LOGITS, settings, 2, []), 1);
+  const negative = Float32Array.of(-1, -1.5, -3);
+  assert.equal(chooseToken(negative, settings, 1, [0]), 1);
+  assert.equal(chooseToken(negative, { ...settings, repetitionPenalty: 0.5 }, 1, [2]), 0);
+  // 3 / 3 is exactly the 1 of the last one: of equals the lower id wins.
+  const third = Float32Array.of(3, 2, 1);
+  assert.equal(chooseToken(third, { ...GREEDY, repetitionPenalty: 3 }, 1, [0, 1]), 0);
+  assert.throws(() => chooseToken(LOGITS, settings, 0), /tokens before/);
+  assert.deepEqual(LOGITS, Float32Array.of(1, 3, 2, 3, -4));
+});
+
+test('the likeliest tokens are those of a sorted list, lower ids first, without NaN', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.oneof(fc.integer({ min: -4, max: 4 }), fc.constant(Number.NaN)), {
+        maxLength: 30,
+      }),
+      fc.nat(20),
+      (values, count) => {
+        const logits = Float32Array.from(values);
+        const sorted = [...logits.keys()]
+          .filter((id) => !Number.isNaN(logits[id]))
+          .sort((a, b) => logits[b]! - logits[a]! || a - b);
+        assert.deepEqual(likeliestTokens(logits, count), sorted.slice(0, count));
+      },
+    ),
+    { numRuns: 200, seed: 12 },
+  );
 });

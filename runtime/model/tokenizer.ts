@@ -3,7 +3,7 @@
  * done by @huggingface/tokenizers; bytes of ids come from the vocabulary itself.
  */
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
-import { type ChatMessage, makeChatEncoder } from './chat.ts';
+import { type ChatMessage, makeChatEncoder, withoutOpening } from './chat.ts';
 import { ModelError } from './errors.ts';
 import {
   type AddedTokens,
@@ -46,6 +46,17 @@ export type Tokenizer = {
    *   CHAT_TEMPLATE_REFUSED when the template refuses the messages
    */
   encodeChat(messages: readonly ChatMessage[], addGenerationPrompt?: boolean): Int32Array;
+  /**
+   * A conversation as the text of a prompt: `encodePrompt` gives the ids of `encodeChat`, without the
+   * opening mark if the template begins with it (whoever reads a prompt puts it before all).
+   *
+   * @throws ModelError as `encodeChat`
+   */
+  renderChat(messages: readonly ChatMessage[]): string;
+  /** Whether there is a chat template. */
+  readonly hasChatTemplate: boolean;
+  /** The ids of a prompt: special tokens where `renderChat` put them, all else literally. */
+  encodePrompt(prompt: string): Int32Array;
   /** The id of a special token such as '<|user|>', or undefined. */
   specialId(token: string): number | undefined;
   /** The UTF-8 bytes of ids, special tokens left out. */
@@ -89,7 +100,8 @@ export function makeTokenizer(
     if (content !== undefined) named[key] = content;
   }
   const template = config['chat_template'];
-  const encodeChat = makeChatEncoder({ template, added, named, file, encode });
+  const chat = makeChatEncoder({ template, added, named, file, encode });
+  const opening = named['bos_token'] ?? '';
   const bytesOf = (id: number): Uint8Array => {
     const bytes = bytesOfId[id];
     if (bytes !== undefined) return bytes;
@@ -112,7 +124,11 @@ export function makeTokenizer(
       .map(({ id }) => id)
       .sort((a, b) => a - b),
     encode,
-    encodeChat: (messages, addGenerationPrompt = true) => encodeChat(messages, addGenerationPrompt),
+    encodeChat: (messages, addGenerationPrompt = true) =>
+      chat.encode(messages, addGenerationPrompt),
+    renderChat: (messages) => withoutOpening(chat.render(messages, true), opening),
+    hasChatTemplate: template !== undefined && template !== null,
+    encodePrompt: chat.encodePrompt,
     specialId: (token) => added.get(token)?.id,
     decodeBytes,
     decode(ids) {

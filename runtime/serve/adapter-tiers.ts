@@ -1,6 +1,6 @@
 // Where adapters come from, nearest first: memory, this machine's disk, and whoever else has them (a
-// port that the node fills). Each tier is bounded and lets the least recently used go; one adapter is
-// fetched once however many ask. Everything is asynchronous: a cold adapter stalls nobody.
+// port that the node fills). Each tier is bounded in bytes and lets go what is used least for its size;
+// pinned ones stay. One adapter is fetched once however many ask. Everything is asynchronous: a cold adapter stalls nobody.
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -21,7 +21,13 @@ export type TierCounts = {
   swarm: number;
   /** Files that were not what was written. */
   damaged: number;
+  /** Adapters that made room in memory, and on disk. */
+  ramEvictions: number;
+  diskEvictions: number;
 };
+
+/** What a tier holds now. */
+export type TierLoad = { readonly adapters: number; readonly bytes: number };
 
 const sliceBytes = 262144;
 const headerBytes = 64;
@@ -57,26 +63,116 @@ async function decode(file: Buffer): Promise<Adapter | undefined> {
   return { rank: file.readDoubleLE(0), alpha: file.readDoubleLE(8), parameters };
 }
 
+/** Fetching anything anew costs about as much as this many bytes of it. */
+const fixedBytes = 65536;
+
+/**
+ * Things of different sizes within so many bytes. What goes first is used least for its size, as among
+ * resident adapters (GreedyDual-Size): a use is worth what fetching it again would cost for each byte.
+ */
+class Shelf<Value> {
+  readonly #bytesMax: number;
+  readonly #isPinned: (key: string) => boolean;
+  /** Least recently used first, so that of equal credits the oldest goes. */
+  readonly #held = new Map<string, { value: Value; size: number; credit: number }>();
+  #bytes = 0;
+  #clock = 0;
+
+  constructor(bytesMax: number, isPinned: (key: string) => boolean) {
+    this.#bytesMax = bytesMax;
+    this.#isPinned = isPinned;
+  }
+
+  get load(): TierLoad {
+    return { adapters: this.#held.size, bytes: this.#bytes };
+  }
+
+  use(key: string): Value | undefined {
+    const found = this.#held.get(key);
+    if (found === undefined) return undefined;
+    this.#held.delete(key);
+    found.credit = this.#clock + (fixedBytes + found.size) / found.size;
+    this.#held.set(key, found);
+    return found.value;
+  }
+
+  /** Takes it in; returns what had to go, which may be the newcomer itself. */
+  put(key: string, value: Value, size: number): string[] {
+    this.remove(key);
+    this.#held.set(key, { value, size, credit: this.#clock + (fixedBytes + size) / size });
+    this.#bytes += size;
+    const gone: string[] = [];
+    // One that could never fit must not empty the shelf first.
+    if (size > this.#bytesMax && !this.#isPinned(key)) {
+      this.remove(key);
+      gone.push(key);
+    }
+    while (this.#bytes > this.#bytesMax) {
+      const least = this.#least(key);
+      if (least === undefined) break;
+      this.#clock = this.#held.get(least)!.credit;
+      this.remove(least);
+      gone.push(least);
+    }
+    return gone;
+  }
+
+  remove(key: string): void {
+    const found = this.#held.get(key);
+    if (found === undefined) return;
+    this.#held.delete(key);
+    this.#bytes -= found.size;
+  }
+
+  /** The newcomer goes last of all: it is about to be used. */
+  #least(newcomer: string): string | undefined {
+    let least: string | undefined;
+    let credit = Number.POSITIVE_INFINITY;
+    for (const [key, one] of this.#held) {
+      if (key === newcomer || this.#isPinned(key) || one.credit >= credit) continue;
+      least = key;
+      credit = one.credit;
+    }
+    const isLast = least === undefined && this.#held.has(newcomer) && !this.#isPinned(newcomer);
+    return isLast ? newcomer : least;
+  }
+}
+
 export class AdapterTiers {
   readonly #sizes: TierSizes;
-  readonly #ram = new Map<string, Adapter>();
-  #ramBytes = 0;
-  /** File name to bytes, least recently used first; undefined until the folder was read. */
-  #files: Promise<Map<string, number>> | undefined;
+  readonly #ram: Shelf<Adapter>;
+  /** By file name; undefined until the folder was read. */
+  #files: Promise<Shelf<null>> | undefined;
+  #disk: Shelf<null> | undefined;
+  readonly #pinned = new Set<string>();
   readonly #coming = new Map<string, Promise<Adapter>>();
-  readonly counts: TierCounts = { ram: 0, disk: 0, swarm: 0, damaged: 0 };
+  readonly counts: TierCounts = {
+    ...{ ram: 0, disk: 0, swarm: 0, damaged: 0 },
+    ...{ ramEvictions: 0, diskEvictions: 0 },
+  };
 
   constructor(sizes: TierSizes) {
     this.#sizes = sizes;
+    this.#ram = new Shelf(sizes.ramBytes, (id) => this.#pinned.has(id));
+  }
+
+  /** A pinned adapter stays in the tiers it comes to; pins beyond a tier's size make it overflow. */
+  pin(id: string, isPinned: boolean): void {
+    for (const key of [id, this.#nameOf(id)])
+      if (isPinned) this.#pinned.add(key);
+      else this.#pinned.delete(key);
+  }
+
+  /** The disk tier is empty until it was first looked at. */
+  load(): { readonly ram: TierLoad; readonly disk: TierLoad } {
+    return { ram: this.#ram.load, disk: this.#disk?.load ?? { adapters: 0, bytes: 0 } };
   }
 
   /** @throws ServeError ADAPTER_UNAVAILABLE with the cause, when `fetch` fails */
   get(id: string, fetch: () => Promise<Adapter>): Promise<Adapter> {
-    const held = this.#ram.get(id);
+    const held = this.#ram.use(id);
     if (held !== undefined) {
       this.counts.ram += 1;
-      this.#ram.delete(id);
-      this.#ram.set(id, held);
       return Promise.resolve(held);
     }
     const coming = this.#coming.get(id) ?? this.#bring(id, fetch);
@@ -110,15 +206,8 @@ export class AdapterTiers {
   }
 
   #remember(id: string, adapter: Adapter): void {
-    const { byteLength } = adapter.parameters;
-    if (byteLength > this.#sizes.ramBytes) return;
-    this.#ram.set(id, adapter);
-    this.#ramBytes += byteLength;
-    for (const [old, { parameters }] of this.#ram) {
-      if (this.#ramBytes <= this.#sizes.ramBytes) break;
-      this.#ram.delete(old);
-      this.#ramBytes -= parameters.byteLength;
-    }
+    const gone = this.#ram.put(id, adapter, adapter.parameters.byteLength);
+    this.counts.ramEvictions += gone.filter((each) => each !== id).length;
   }
 
   /** Ids are anybody's text, file names are hashes. */
@@ -126,14 +215,19 @@ export class AdapterTiers {
     return `${createHash('sha256').update(id).digest('hex')}.lora`;
   }
 
-  async #folder(): Promise<{ directory: string; files: Map<string, number> } | undefined> {
+  async #folder(): Promise<{ directory: string; files: Shelf<null> } | undefined> {
     const { directory } = this.#sizes;
     if (directory === undefined) return undefined;
     this.#files ??= (async () => {
       await mkdir(directory, { recursive: true });
       const names = (await readdir(directory)).filter((name) => name.endsWith('.lora')).sort();
       const sizes = await Promise.all(names.map(async (name) => stat(join(directory, name))));
-      return new Map(names.map((name, i) => [name, sizes[i]!.size]));
+      const { diskBytes = Number.POSITIVE_INFINITY } = this.#sizes;
+      const shelf = new Shelf<null>(diskBytes, (name) => this.#pinned.has(name));
+      const gone = names.flatMap((name, i) => shelf.put(name, null, sizes[i]!.size));
+      await Promise.all(gone.map((name) => rm(join(directory, name), { force: true })));
+      this.#disk = shelf;
+      return shelf;
     })();
     return { directory, files: await this.#files };
   }
@@ -141,13 +235,13 @@ export class AdapterTiers {
   async #read(id: string): Promise<Adapter | undefined> {
     const folder = await this.#folder();
     const name = this.#nameOf(id);
-    const size = folder?.files.get(name);
-    if (folder === undefined || size === undefined) return undefined;
+    if (folder === undefined || folder.files.use(name) === undefined) return undefined;
     const file = await readFile(join(folder.directory, name)).catch(() => Buffer.alloc(0));
     const adapter = await decode(file);
-    folder.files.delete(name);
-    if (adapter !== undefined) folder.files.set(name, size);
-    else this.counts.damaged += 1;
+    if (adapter === undefined) {
+      folder.files.remove(name);
+      this.counts.damaged += 1;
+    }
     return adapter;
   }
 
@@ -166,14 +260,8 @@ export class AdapterTiers {
       await rm(partial, { force: true });
       return;
     }
-    files.set(name, bytes.length);
-    let sum = 0;
-    for (const size of files.values()) sum += size;
-    for (const [old, size] of files) {
-      if (sum <= (this.#sizes.diskBytes ?? Number.POSITIVE_INFINITY)) break;
-      files.delete(old);
-      sum -= size;
-      await rm(join(directory, old), { force: true });
-    }
+    const gone = files.put(name, null, bytes.length);
+    this.counts.diskEvictions += gone.length;
+    for (const old of gone) await rm(join(directory, old), { force: true });
   }
 }

@@ -15,7 +15,12 @@ export type ServeRequest = {
   /** On the engine's clock: whatever is done by then is the answer. */
   readonly deadlineMs?: number;
   readonly logprobs?: boolean;
+  /** With `logprobs`: so many of the likeliest tokens at each place. */
+  readonly topLogprobs?: number;
 };
+
+/** Log-probabilities are the model's own: before temperature, penalty and what is left out. */
+export type TokenLogprob = { readonly token: number; readonly logprob: number };
 
 export type ServeLimits = {
   readonly waitingMax: number;

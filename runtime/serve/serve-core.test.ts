@@ -16,7 +16,10 @@ for (const backend of backends) {
       (adapter, i) => {
         const tokens = textOf(3 + 4 * i, i);
         const temperature = i % 3 === 0 ? 0 : 0.9;
-        const sampling = { temperature, topK: 0, topP: i % 2 ? 1 : 0.8, seed: BigInt(i) };
+        const sampling = {
+          ...{ temperature, topK: 0, topP: i % 2 ? 1 : 0.8, seed: BigInt(i) },
+          ...{ minP: i % 3 ? 0 : 0.05, repetitionPenalty: i % 2 ? 1.3 : 1 },
+        };
         const answer = ask({ adapter, tokens, sampling, maxTokens: 9 + i, logprobs: true });
         return { ...answer, expected: alone(adapter, tokens, 9 + i, sampling) };
       },

@@ -3,7 +3,7 @@
 // what room is left for the prompts of newcomers. It computes; whoever owns it does the waiting.
 
 import type { Adapter } from '../engine/graph.ts';
-import { chooseToken } from '../model/sampling.ts';
+import { chooseToken, likeliestTokens } from '../model/sampling.ts';
 import { type Admission, admit, checkAdapter } from './admit.ts';
 import type { BatchGraph } from './batch-graph.ts';
 import { ServeError } from './errors.ts';
@@ -16,6 +16,7 @@ import {
   outputCost,
   type ServeLimits,
   type ServeRequest,
+  type TokenLogprob,
 } from './requests.ts';
 import { ResidentAdapters } from './resident.ts';
 
@@ -25,7 +26,13 @@ const layersMax = 8;
 export type ServePorts = {
   /** Milliseconds; deadlines are on this clock. */
   readonly clock: () => number;
-  readonly onToken: (id: number, token: number, logprob: number | undefined) => void;
+  /** `top`: as many likeliest tokens as were asked for, most likely first. */
+  readonly onToken: (
+    id: number,
+    token: number,
+    logprob: number | undefined,
+    top: readonly TokenLogprob[],
+  ) => void;
   readonly onEnd: (id: number, outcome: { finish: Finish } | { error: ServeError }) => void;
   /** An adapter is needed: answer with `provide` or `fail`, at any time. */
   readonly want: (adapter: string, id: number) => void;
@@ -390,12 +397,16 @@ export class ServeCore {
   }
 
   #choose(live: Live, logits: Float32Array): void {
-    const { id, sampling, stopTokens, logprobs, tokens } = live.request;
-    const token = chooseToken(logits, sampling, live.done);
+    const { id, sampling, stopTokens, logprobs, topLogprobs = 0, tokens } = live.request;
+    const token = chooseToken(logits, sampling, live.done, live.tokens.subarray(0, live.known));
     const logprob = logprobs === true ? this.graph.logprob(logits, token) : undefined;
+    const top = likeliestTokens(logits, logprobs === true ? topLogprobs : 0).map((one) => ({
+      token: one,
+      logprob: this.graph.logprob(logits, one),
+    }));
     live.firstMs ??= this.#ports.clock();
     live.tokens[live.known++] = token;
-    this.#ports.onToken(id, token, logprob);
+    this.#ports.onToken(id, token, logprob, top);
     if (stopTokens.includes(token)) this.#end(live, { finish: 'stop' });
     else if (live.known - tokens.length >= live.limit) this.#end(live, { finish: 'length' });
   }

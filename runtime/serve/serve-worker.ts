@@ -4,7 +4,7 @@ import { type BackendChoice, openArena } from '../engine/backend.ts';
 import { type ModelConfig, weightsOf } from '../engine/config.ts';
 import type { Adapter } from '../engine/graph.ts';
 import { BatchGraph, type BatchSizes } from './batch-graph.ts';
-import type { Finish, ServeLimits, ServeRequest } from './requests.ts';
+import type { Finish, ServeLimits, ServeRequest, TokenLogprob } from './requests.ts';
 import { ServeCore } from './serve-core.ts';
 
 export type ServeWorkerData = {
@@ -31,7 +31,11 @@ export type ServeMessage =
 
 /** What a request says while it is worked on. */
 export type ServeProgress =
-  | { readonly token: number; readonly logprob: number | undefined }
+  | {
+      readonly token: number;
+      readonly logprob: number | undefined;
+      readonly top: readonly TokenLogprob[];
+    }
   | { readonly want: string };
 
 type Open = {
@@ -50,7 +54,7 @@ export class ServeWorker {
     const arena = openArena(data.backend);
     this.#core = new ServeCore(new BatchGraph(arena, weights, data.sizes), data.limits, {
       clock: () => performance.now(),
-      onToken: (id, token, logprob) => this.#open.get(id)?.emit({ token, logprob }),
+      onToken: (id, token, logprob, top) => this.#open.get(id)?.emit({ token, logprob, top }),
       onEnd: (id, outcome) => {
         const open = this.#open.get(id);
         this.#open.delete(id);

@@ -20,7 +20,14 @@ test('one thread or two: the same bits, WebAssembly', async (t) => {
     t.after(() => serving.close());
     const asked = [null, 'a0', 'a1', 'a2', 'a0', null, 'a5', 'a1'].map(async (adapter, i) => {
       const tokens = textOf(5 + 5 * i, i);
-      const sampling = { temperature: i % 2, topK: 0, topP: 0.9, seed: BigInt(i) };
+      const sampling = {
+        temperature: i % 2,
+        topK: 0,
+        topP: 0.9,
+        minP: 0,
+        repetitionPenalty: 1,
+        seed: BigInt(i),
+      };
       const seen: number[] = [];
       const served = await serving.generate({
         ...{ client: `c${i % 3}`, tokens, maxTokens: 10, sampling, logprobs: true },
@@ -92,7 +99,9 @@ test('tiers: memory, then disk, then the swarm; one fetch for many; a damaged fi
   await first.get('y', fetch);
   const again = await first.get('x', fetch);
   assert.deepEqual(again, both[0]);
-  assert.deepEqual(first.counts, { ram: 1, disk: 1, swarm: 2, damaged: 0 });
+  const counts = { ram: 1, disk: 1, swarm: 2, damaged: 0, ramEvictions: 2, diskEvictions: 0 };
+  assert.deepEqual(first.counts, counts);
+  assert.deepEqual(first.load().ram, { adapters: 1, bytes });
   assert.equal(fetches, 2);
   // A new start finds what lies there; the smallest disk keeps what was used last.
   const second = new AdapterTiers({ ramBytes: 0, directory, diskBytes: 2.5 * bytes });
@@ -102,9 +111,44 @@ test('tiers: memory, then disk, then the swarm; one fetch for many; a damaged fi
   assert.equal(left.length, 2);
   for (const name of left) await writeFile(join(directory, name), 'not what was written');
   assert.deepEqual(await second.get('x', fetch), both[0]);
-  assert.deepEqual(second.counts, { ram: 0, disk: 1, swarm: 2, damaged: 1 });
+  assert.deepEqual(second.counts, {
+    ...{ ram: 0, disk: 1, swarm: 2, damaged: 1 },
+    ...{ ramEvictions: 0, diskEvictions: 1 },
+  });
   await assert.rejects(
     second.get('w', () => Promise.reject(new Error('gone'))),
     coded('ADAPTER_UNAVAILABLE'),
   );
+});
+
+test('a full tier lets go what is used least for its size, and never what is pinned', async () => {
+  const bytes = (name: string) => adapterOf(name).parameters.byteLength;
+  const place = await mkdtemp(join(tmpdir(), 'openledger-pins-'));
+  after(() => rm(place, { recursive: true }));
+  // a0 has rank 8, a1 rank 3, a2 rank 16, a3 rank 1.
+  const ramBytes = bytes('a2') + bytes('a3') + bytes('a1');
+  const tiers = new AdapterTiers({ ramBytes, directory: place, diskBytes: 1.5 * ramBytes });
+  const get = (name: string) => tiers.get(name, async () => adapterOf(name));
+  for (const name of ['a2', 'a3', 'a1']) await get(name);
+  assert.equal(tiers.load().ram.bytes, ramBytes);
+  await get('a0');
+  // The large one went, though it alone would not have had to: small ones are worth more for each byte.
+  assert.deepEqual(tiers.load().ram.bytes, ramBytes - bytes('a2') + bytes('a0'));
+  assert.equal(tiers.counts.ramEvictions, 1);
+
+  tiers.pin('a2', true);
+  for (const name of ['a2', 'a0', 'a5', 'a4', 'a7', 'a6']) await get(name);
+  const before = tiers.counts.ram;
+  await get('a2');
+  assert.equal(tiers.counts.ram, before + 1);
+  assert.ok(tiers.load().ram.bytes <= ramBytes);
+  assert.ok(tiers.load().disk.bytes <= 1.5 * ramBytes);
+  // Pinned on disk as well: a new start has it, and lets it go once it is not.
+  const anew = new AdapterTiers({ ramBytes: 0, directory: place, diskBytes: 1 });
+  anew.pin('a2', true);
+  await anew.get('a2', () => Promise.reject(new Error('expected it on disk')));
+  assert.equal(anew.load().disk.adapters, 1);
+  anew.pin('a2', false);
+  await anew.get('a3', async () => adapterOf('a3'));
+  assert.equal(anew.load().disk.adapters, 0);
 });

@@ -16,7 +16,7 @@ import { AdapterTiers, type TierCounts, type TierSizes } from './adapter-tiers.t
 import type { BatchSizes } from './batch-graph.ts';
 import { ServeError } from './errors.ts';
 import type { ServeMetrics } from './metrics.ts';
-import type { Finish, ServeLimits } from './requests.ts';
+import type { Finish, ServeLimits, TokenLogprob } from './requests.ts';
 import type { PostedRequest, ServeProgress, ServeWorkerData } from './serve-worker.ts';
 
 /** An adapter to serve with: the id names its content, `fetch` gets it when no tier has it. */
@@ -32,7 +32,13 @@ export type ServeOptions = {
   /** What is done after so many milliseconds is the answer; refused at once where it cannot be met. */
   readonly withinMs?: number;
   readonly logprobs?: boolean;
-  readonly onToken?: (token: number, logprob: number | undefined) => void;
+  /** With `logprobs`: so many of the likeliest tokens at each place. */
+  readonly topLogprobs?: number;
+  readonly onToken?: (
+    token: number,
+    logprob: number | undefined,
+    top: readonly TokenLogprob[],
+  ) => void;
   readonly signal?: AbortSignal;
 };
 
@@ -45,12 +51,14 @@ export type Serving = {
    *   codes; an abort later ends it with finish 'cancelled'.
    */
   generate(options: ServeOptions): Promise<Served>;
-  /** A pinned adapter stays in the pool of each thread that it comes to. */
+  /** A pinned adapter stays in the pool of each thread that it comes to, in memory and on disk. */
   pin(adapterId: string, isPinned: boolean): void;
   /** Of each thread that was started. */
   metrics(): Promise<readonly ServeMetrics[]>;
   /** Which tier answered how often. */
   readonly tiers: Readonly<TierCounts>;
+  /** What memory and disk hold of adapters. */
+  tierLoad(): ReturnType<AdapterTiers['load']>;
   close(): Promise<void>;
 };
 
@@ -167,6 +175,7 @@ export function createServing(options: ServingOptions): Serving {
   return {
     config,
     tiers: tiers.counts,
+    tierLoad: () => tiers.load(),
     async generate({ adapter, onToken, signal, ...rest }) {
       if (closed) {
         throw new ServeError('SERVING_CLOSED', 'open serving', 'a closed one', 'open it anew');
@@ -186,12 +195,15 @@ export function createServing(options: ServingOptions): Serving {
           return;
         }
         tokens.push(progress.token);
-        onToken?.(progress.token, progress.logprob);
+        onToken?.(progress.token, progress.logprob, progress.top);
       };
       const finish = await thread.request<Finish>({ kind: 'serve', request }, onProgress, signal);
       return { tokens: Int32Array.from(tokens), finish };
     },
-    pin: (adapterId, isPinned) => threads.pin(adapterId, isPinned),
+    pin: (adapterId, isPinned) => {
+      tiers.pin(adapterId, isPinned);
+      threads.pin(adapterId, isPinned);
+    },
     metrics: () =>
       Promise.all(threads.started.map((one) => one.request<ServeMetrics>({ kind: 'metrics' }))),
     async close() {

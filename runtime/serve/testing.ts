@@ -102,7 +102,7 @@ export function alone(
   const answer = { tokens: [] as number[], logprobs: [] as number[] };
   let logits = session.prefill(tokens);
   for (;;) {
-    const token = chooseToken(logits, sampling, session.length);
+    const token = chooseToken(logits, sampling, session.length, [...tokens, ...answer.tokens]);
     answer.tokens.push(token);
     answer.logprobs.push(session.logprob(token));
     if (answer.tokens.length === Math.min(maxTokens, config.contextLength - tokens.length)) break;

@@ -157,9 +157,9 @@ export async function tokenCounter(baseHashes: readonly string[]) {
   const other = baseHashes.find((each) => each !== hash);
   if (other !== undefined)
     throw new AuditError('BASE_DIFFERS', { shipped: hash, trainedOn: other });
-  const count = (text: string): number => base.tokenizer.encode(text).length;
+  const { tokenizer } = base;
   return (prompt: string, output: string) => ({
-    promptTokens: count(prompt),
-    outputTokens: count(output),
+    promptTokens: tokenizer.encodePrompt(prompt).length,
+    outputTokens: tokenizer.encode(output).length,
   });
 }

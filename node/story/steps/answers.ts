@@ -31,11 +31,14 @@ export type ReceiptView = {
 };
 
 type Completion = {
-  readonly choices: readonly { readonly message: { readonly content: string } }[];
+  readonly choices: readonly { readonly text: string }[];
   readonly x_swarm: { readonly receipt_id: string };
 };
 
-/** One question through the OpenAI endpoint of a node; returns the answer and its receipt. */
+/**
+ * One question through the OpenAI endpoint of a node, as a paragraph to go on from, which is what the
+ * settings of attribution were measured on; returns the answer and its receipt.
+ */
 export async function ask(
   api: string,
   token: string,
@@ -43,10 +46,10 @@ export async function ask(
   outputTokens: number,
   extra: Record<string, unknown> = {},
 ): Promise<{ output: string; receiptId: string; receipt: ReceiptView }> {
-  const reply = await callApi<Completion>(api, token, '/v1/chat/completions', {
+  const reply = await callApi<Completion>(api, token, '/v1/completions', {
     body: {
       model: `base:${ADAPTER}`,
-      messages: [{ role: 'user', content: prompt }],
+      prompt: `${prompt}\n\n`,
       max_tokens: outputTokens,
       temperature: 0,
       user: randomUUID(),
@@ -56,7 +59,7 @@ export async function ask(
   });
   const receiptId = reply.x_swarm.receipt_id;
   const receipt = await callApi<ReceiptView>(api, token, `/swarm/v1/receipts/${receiptId}`);
-  return { output: reply.choices[0]?.message.content ?? '', receiptId, receipt };
+  return { output: reply.choices[0]?.text ?? '', receiptId, receipt };
 }
 
 export async function answerQuestions(stage: Stage): Promise<void> {
