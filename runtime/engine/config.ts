@@ -3,7 +3,7 @@
 import { uniform } from './random.ts';
 import { type RopeScaling, ropeFault } from './rope.ts';
 
-/** Sizes are counts; every width (hidden, head, ffn, vocabulary) is a multiple of eight. */
+/** Sizes are counts; every width but the vocabulary (hidden, head, ffn) is a multiple of eight. */
 export type ModelConfig = {
   readonly hiddenSize: number;
   readonly layers: number;
@@ -27,10 +27,37 @@ export type ModelConfig = {
   readonly windows?: readonly number[];
 };
 
+/** A tensor where it is stored: rows of little-endian numbers, read as they are. */
+export type StoredTensor = {
+  readonly format: 'f32' | 'bf16' | 'f16';
+  /** Fills `into` with whole rows from `row` on. */
+  read(into: Uint8Array, row: number): void;
+  /** The error of a value that is not finite; absent: such values are taken as they are. */
+  refuse?(): Error;
+};
+
+/** Where a file's tensor lies, as plain data: another thread can read it by itself. */
+export type TensorPlace = {
+  readonly path: string;
+  /** What the file was when its header was checked: another file is refused. */
+  readonly mark: string;
+  /** Byte offset in the file. */
+  readonly at: number;
+  readonly format: StoredTensor['format'] | 'q8_0';
+  readonly rows: number;
+  readonly columns: number;
+  /** Of so many heads the rows are stored as pairs of neighbours; read, each half of a head is whole. */
+  readonly pairedHeads?: number;
+};
+
 /** A loaded model: HF tensor names, row-major [out, in] f32. */
 export type ModelWeights = {
   readonly config: ModelConfig;
   tensor(name: string): Float32Array;
+  /** The tensor where it lies, for weights that are not in memory. */
+  stored?(name: string): StoredTensor;
+  /** The same as plain data. */
+  readonly places?: ReadonlyMap<string, TensorPlace>;
   /** The same, written into an array of just that length, for files larger than memory allows. */
   fill?(name: string, into: Float32Array): void;
 };
@@ -59,7 +86,7 @@ export function checkConfig(config: ModelConfig): void {
   const demand = (key: keyof ModelConfig, expected: string, holds: boolean) => {
     if (!holds) throw new ModelConfigError(key, expected, config[key]);
   };
-  const widths = ['hiddenSize', 'headDim', 'ffnSize', 'vocabSize'] as const;
+  const widths = ['hiddenSize', 'headDim', 'ffnSize'] as const;
   for (const key of widths) {
     const value = config[key];
     demand(
@@ -68,7 +95,7 @@ export function checkConfig(config: ModelConfig): void {
       Number.isInteger(value) && value > 0 && value % 8 === 0,
     );
   }
-  const counts = ['layers', 'heads', 'kvHeads', 'contextLength'] as const;
+  const counts = ['layers', 'heads', 'kvHeads', 'contextLength', 'vocabSize'] as const;
   for (const key of counts) {
     demand(key, 'a positive integer', Number.isInteger(config[key]) && config[key] > 0);
   }

@@ -112,7 +112,7 @@ test('CONTEXT_LENGTH, TOKEN_RANGE, TARGET_MASK and ADAPTER_SIZE are refused befo
 
 test('MODEL_CONFIG names the key a shape fails on', () => {
   const wrong = {
-    ...{ hiddenSize: 44, kvHeads: 3, rmsEps: 0, vocabSize: 7, layers: 1.5, windows: [4] },
+    ...{ hiddenSize: 44, kvHeads: 3, rmsEps: 0, vocabSize: 7.5, layers: 1.5, windows: [4] },
     ropeScaling: { type: 'linear', factor: 0 },
   };
   for (const [key, value] of Object.entries(wrong)) {

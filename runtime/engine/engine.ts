@@ -2,9 +2,10 @@
 // texts, and decoding sessions with a key-value cache, each with an adapter or none, never merged.
 import type { Arena } from './arena.ts';
 import { type BackendChoice, openArena } from './backend.ts';
-import { flattenWeights, loraLayout, type ModelConfig, type ModelWeights } from './config.ts';
+import { loraLayout, type ModelConfig, type ModelWeights } from './config.ts';
 import { type Dropout, dropInputs } from './dropout.ts';
 import { type Adapter, Graph, type PlacedAdapter } from './graph.ts';
+import type { WeightFormat } from './resident.ts';
 
 /** One training example: mask[i] = 1 makes tokens[i] a target (mask[0] is never one). */
 export type TrainingRecord = {
@@ -150,15 +151,23 @@ function openSession(
   };
 }
 
-/** Places the weights (copied) into a fresh arena of the chosen backend. */
-export function createEngine(
-  model: ModelWeights,
-  options: { readonly backend?: BackendChoice; readonly training?: boolean } = {},
-): Engine {
+export type EngineOptions = {
+  readonly backend?: BackendChoice;
+  /** Whether gradients will be asked for (the default). */
+  readonly training?: boolean;
+  /** Default f32, which training asks for. */
+  readonly weights?: WeightFormat;
+};
+
+/**
+ * Places the weights (copied) into a fresh arena of the chosen backend.
+ *
+ * @throws ModelConfigError MODEL_CONFIG, ArenaFullError ARENA_FULL
+ */
+export function createEngine(model: ModelWeights, options: EngineOptions = {}): Engine {
   const arena: Arena = openArena(options.backend);
-  const graph = new Graph(arena, model.config, options.training ?? true);
-  flattenWeights(model, graph.parameters());
-  graph.pack();
+  const graph = new Graph(arena, model.config, options.training ?? true, options.weights ?? 'f32');
+  graph.load(model);
   let alive: Graph | undefined = graph;
   const shelf = new AdapterShelf(graph);
   const live = () => {

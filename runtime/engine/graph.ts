@@ -7,8 +7,11 @@ import {
   layoutSize,
   loraLayout,
   type ModelConfig,
+  ModelConfigError,
+  type ModelWeights,
   parameterLayout,
 } from './config.ts';
+import { formatNumber, loadResident, type WeightFormat } from './resident.ts';
 import { ropeTable } from './rope.ts';
 
 /** A LoRA adapter: flat parameters in loraLayout order, applied with scale alpha / rank. */
@@ -40,24 +43,34 @@ export class Graph {
   readonly arena: Arena;
   readonly config: ModelConfig;
   readonly parameterCount: number;
+  /** Bytes of the weights as the passes read them. */
+  readonly residentBytes: number;
   readonly #model: number;
   readonly #parameters: number;
   #work = 0;
   #workBytes = 0;
   #slots = new Map<string, { at: number; bytes: number }>();
 
-  /** The weights are not yet there: fill `parameters()` and call `pack()`. */
-  constructor(arena: Arena, config: ModelConfig, backward: boolean) {
+  /**
+   * The weights are not yet there. Without `format`, or with null, row-major f32 parameters are kept
+   * too, for those who change them: fill `parameters()` and call `pack()`. With a format nothing but
+   * what the passes need is kept: call `load()`.
+   */
+  constructor(
+    arena: Arena,
+    config: ModelConfig,
+    backward: boolean,
+    format: WeightFormat | null = null,
+  ) {
     checkConfig(config);
+    if (backward && format !== null && format !== 'f32') {
+      throw new ModelConfigError('weights', 'f32 for training', format);
+    }
     this.arena = arena;
     this.config = config;
     const count = layoutSize(parameterLayout(config));
     this.parameterCount = count;
     this.#model = arena.allocate(modelWords * 4);
-    this.#parameters = arena.allocate(count * 4);
-    const forward = arena.allocate(count * 4);
-    const packedBackward = backward ? arena.allocate(count * 4) : 0;
-    const table = arena.allocate(config.contextLength * config.headDim * 4);
     const windows = config.windows === undefined ? 0 : arena.allocate(config.layers * 4);
     if (windows !== 0) arena.u32(windows, config.layers).set(config.windows!);
     const { hiddenSize, layers, heads, kvHeads, headDim, ffnSize, vocabSize } = config;
@@ -66,11 +79,27 @@ export class Graph {
     words.set([hiddenSize, layers, heads, kvHeads, headDim, ffnSize, vocabSize]);
     words.set([config.contextLength, tied], 7);
     arena.f32(this.#model + 36, 1)[0] = config.rmsEps;
-    words.set([this.#parameters, forward, packedBackward, table], 10);
     words.set([biasBits(config), config.headNorms === true ? 1 : 0, windows], 14);
+    words[18] = formatNumber(format ?? 'f32');
     if (arena.call('model_size', this.#model) !== count)
       throw new Error('parameter layouts differ');
+    this.#parameters = format === null ? arena.allocate(count * 4) : 0;
+    const residentBytes = arena.call('resident_size', this.#model);
+    const forward = arena.allocate(residentBytes);
+    const packedBackward = backward ? arena.allocate(count * 4) : 0;
+    const table = arena.allocate(config.contextLength * config.headDim * 4);
+    const vectorBytes = arena.call('vectors_size', this.#model) * 4;
+    const vectors = arena.allocate(vectorBytes);
+    const header = arena.u32(this.#model, modelWords);
+    header.set([this.#parameters, forward, packedBackward, table], 10);
+    header[17] = vectors;
+    this.residentBytes = residentBytes + vectorBytes + (backward ? count * 4 : 0);
     this.#buildRope();
+  }
+
+  /** Brings the weights in, tensor by tensor. */
+  load(weights: ModelWeights, nameOf?: (name: string) => string | undefined): void {
+    loadResident(this.arena, this.#model, weights, this.config, nameOf);
   }
 
   #buildRope(): void {
@@ -82,8 +111,9 @@ export class Graph {
     this.arena.release(at);
   }
 
-  /** The flat parameters; stale after the next allocation. */
+  /** The flat parameters, where they are kept; stale after the next allocation. */
   parameters(): Float32Array {
+    if (this.#parameters === 0) throw new Error('expected row-major parameters, found none kept');
     return this.arena.f32(this.#parameters, this.parameterCount);
   }
 

@@ -13,6 +13,7 @@ import {
 } from './config.ts';
 import { Graph } from './graph.ts';
 import { randomBits, uniform } from './random.ts';
+import { WEIGHT_FORMATS, type WeightFormat } from './resident.ts';
 
 const plain: ModelConfig = {
   hiddenSize: 40,
@@ -31,6 +32,7 @@ const plain: ModelConfig = {
 /** Everything that a model of the family may have besides. */
 const featured: ModelConfig = {
   ...plain,
+  vocabSize: 101,
   tiedEmbeddings: true,
   attentionBias: 'qkvo',
   mlpBias: true,
@@ -43,7 +45,10 @@ const featured: ModelConfig = {
 export function kernelDigest(memory: KernelMemory): string {
   const arena = new Arena(memory);
   const digest = createHash('sha256');
-  for (const config of [plain, featured]) digestModel(arena, config, digest);
+  for (const config of [plain, featured]) {
+    digestModel(arena, config, digest);
+    for (const format of WEIGHT_FORMATS.slice(1)) digestFormat(arena, config, format, digest);
+  }
   const points = Float64Array.from({ length: 33 }, (_, i) => i * 0.7 - 11);
   for (const entry of ['scalar_exp', 'scalar_log', 'scalar_sin', 'scalar_cos'] as const) {
     digest.update(points.map((x) => arena.call(entry, entry === 'scalar_log' ? x * x : x)));
@@ -51,16 +56,42 @@ export function kernelDigest(memory: KernelMemory): string {
   return digest.digest('hex');
 }
 
-function digestModel(arena: Arena, config: ModelConfig, digest: Hash): void {
-  const graph = new Graph(arena, config, true);
-  const parameters = graph.parameters();
-  for (const slot of parameterLayout(config)) {
+function fixedParameters(config: ModelConfig): Float32Array {
+  const layout = parameterLayout(config);
+  const parameters = new Float32Array(layoutSize(layout));
+  for (const slot of layout) {
     for (let i = slot.offset; i < slot.offset + slot.rows * slot.columns; i++) {
       parameters[i] = slot.name.endsWith('norm.weight') ? 1 : uniform(7, i) * 0.4 - 0.2;
     }
   }
+  return parameters;
+}
+
+function fixedTokens(config: ModelConfig): Int32Array {
+  return Int32Array.from({ length: 53 }, (_, i) => randomBits(11, i) % config.vocabSize);
+}
+
+/** Scores and logits out of weights in another format, with products of few rows and of many. */
+function digestFormat(arena: Arena, config: ModelConfig, format: WeightFormat, digest: Hash): void {
+  const graph = new Graph(arena, config, false, format);
+  graph.load(weightsOf(config, fixedParameters(config)));
+  const tokens = fixedTokens(config);
+  digest.update(graph.score(null, tokens).logprobs);
+  const cache = graph.placeCache(config.contextLength);
+  for (const [from, to] of [
+    [0, 3],
+    [3, 4],
+    [4, 9],
+  ] as const) {
+    digest.update(graph.extend(null, cache, tokens.subarray(from, to), from));
+  }
+}
+
+function digestModel(arena: Arena, config: ModelConfig, digest: Hash): void {
+  const graph = new Graph(arena, config, true);
+  graph.parameters().set(fixedParameters(config));
   graph.pack();
-  const tokens = Int32Array.from({ length: 53 }, (_, i) => randomBits(11, i) % config.vocabSize);
+  const tokens = fixedTokens(config);
   const mask = Uint8Array.from(tokens, (_, i) => (i % 5 === 0 ? 0 : 1));
   const layout = loraLayout(config, 4);
   const flat = initialLora(layout, 3);

@@ -20,7 +20,7 @@ static void linear_backward(const Pass *s, u32 layer, u32 which, const f32 *dy, 
          in, n, 1);
   }
   if (s->full && has_bias(w, which)) {
-    f32 *dbias = s->full + bias_at(w, layer, which);
+    f32 *dbias = s->full + bias_at(w, FLAT, layer, which);
     for (u32 t = 0; t < n; t++) add_rows(dbias, dbias, dy + t * out, out);
   }
   if (dx) {
@@ -97,20 +97,20 @@ static f64 head_backward(const Pass *s, const u8 *mask, f32 weight) {
     head_block(s, which, count);
     for (u32 i = 0; i < count; i++) {
       const u32 target = (u32)s->tokens[which[i] + 1];
-      loss -= cross_entropy(s->logits + i * w->vocab, w->vocab, target, weight).logprob;
+      loss -= cross_entropy(s->logits + i * vocab_row(w), w->vocab, target, weight).logprob;
     }
     f32 *dhead = s->full ? s->full + head_at(w) : 0;
     if (dhead) {
-      gemm(dhead, hidden, columns_of(s->logits, w->vocab), plain(s->head_norm, hidden), w->vocab,
+      gemm(dhead, hidden, columns_of(s->logits, vocab_row(w)), plain(s->head_norm, hidden), w->vocab,
            hidden, count, 1);
     }
     const f32 *head = (const f32 *)(s->arena + w->backward) + head_at(w);
-    gemm(s->head_d, hidden, rows_of(s->logits, w->vocab), packed(head, w->vocab), count, hidden,
+    gemm(s->head_d, hidden, rows_of(s->logits, vocab_row(w)), packed(head, w->vocab), count, hidden,
          w->vocab, 0);
     for (u32 i = 0; i < count; i++) {
       f32 *dx = s->dx + which[i] * hidden;
-      rmsnorm_backward(dx, s->full ? s->full + final_norm_at(w) : 0, dx, s->head_d + i * hidden,
-                       s->head_in + i * hidden, s->head_inverse + i, s->params + final_norm_at(w), 1,
+      rmsnorm_backward(dx, s->full ? s->full + final_norm_at(w, FLAT) : 0, dx, s->head_d + i * hidden,
+                       s->head_in + i * hidden, s->head_inverse + i, s->vectors + final_norm_at(w, VECTORS), 1,
                        hidden);
     }
   }
@@ -125,11 +125,12 @@ static void heads_backward(const Pass *s, u32 layer, u32 which, const Acts *a, f
   if (!w->head_norms) return;
   const f32 *raw = which == Q ? a->raw_q : a->raw_k;
   const f32 *inverse = which == Q ? a->inverse_q : a->inverse_k;
-  const u32 at = head_norm_at(w, layer, which);
+  const f32 *weight = s->vectors + head_norm_at(w, VECTORS, layer, which);
+  f32 *dweight = s->full ? s->full + head_norm_at(w, FLAT, layer, which) : 0;
   zero_floats(s->zeros, dim);
   for (u32 t = 0; t < s->n * heads; t++) {
-    rmsnorm_backward(d + t * dim, s->full ? s->full + at : 0, s->zeros, d + t * dim,
-                     raw + t * dim, inverse + t, s->params + at, 1, dim);
+    rmsnorm_backward(d + t * dim, dweight, s->zeros, d + t * dim,
+                     raw + t * dim, inverse + t, weight, 1, dim);
   }
 }
 
@@ -143,9 +144,9 @@ static void layer_backward(const Pass *s, u32 layer) {
   pack_columns(s, a.norm2, hidden);
   linear_backward(s, layer, GATE, s->dgate, a.norm2, a.low[GATE], s->dnorm, 0);
   linear_backward(s, layer, UP, s->dup, a.norm2, a.low[UP], s->dnorm, 1);
-  f32 *dweight = s->full ? s->full + norm_at(w, layer, 1) : 0;
+  f32 *dweight = s->full ? s->full + norm_at(w, FLAT, layer, 1) : 0;
   rmsnorm_backward(s->dmiddle, dweight, s->dx, s->dnorm, a.middle, a.inverse2,
-                   s->params + norm_at(w, layer, 1), n, hidden);
+                   s->vectors + norm_at(w, VECTORS, layer, 1), n, hidden);
   pack_columns(s, a.attended, query_width(w));
   linear_backward(s, layer, O, s->dmiddle, a.attended, a.low[O], s->dattended, 0);
   attention_backward(s, layer, &a);
@@ -158,9 +159,9 @@ static void layer_backward(const Pass *s, u32 layer) {
   linear_backward(s, layer, K, s->dk, a.norm1, a.low[K], dnorm, 1);
   linear_backward(s, layer, V, s->dv, a.norm1, a.low[V], dnorm, 1);
   if (!dnorm) return;
-  dweight = s->full ? s->full + norm_at(w, layer, 0) : 0;
+  dweight = s->full ? s->full + norm_at(w, FLAT, layer, 0) : 0;
   rmsnorm_backward(s->dx, dweight, s->dmiddle, s->dnorm, a.in, a.inverse1,
-                   s->params + norm_at(w, layer, 0), n, hidden);
+                   s->vectors + norm_at(w, VECTORS, layer, 0), n, hidden);
 }
 
 // Forward and backward of one sequence; returns the sum of NLL over its masked targets.

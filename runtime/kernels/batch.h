@@ -47,7 +47,7 @@ static u64 plan_batch(Batch *b, u8 *arena, const Model *w, u32 rows, u32 longest
   Pass *s = &b->pass;
   s->w = w;
   s->arena = arena;
-  s->params = (const f32 *)(arena + w->params);
+  s->vectors = (const f32 *)(arena + w->vectors);
   s->adapter = 0;
   s->mode = INFER;
   s->n = rows;
@@ -192,9 +192,9 @@ static void batch_heads(const Batch *b, u32 layer, const Acts *a) {
   f32 *q = w->head_norms ? a->raw_q : a->q, *k = w->head_norms ? a->raw_k : a->k;
   batch_linears(b, layer, Q, 3, (f32 *const[]){q, k, s->v}, a->norm1);
   if (!w->head_norms) return;
-  rmsnorm(a->q, a->inverse_q, q, s->params + head_norm_at(w, layer, Q), s->n * w->heads, w->head_dim,
+  rmsnorm(a->q, a->inverse_q, q, s->vectors + head_norm_at(w, VECTORS, layer, Q), s->n * w->heads, w->head_dim,
           w->eps);
-  rmsnorm(a->k, a->inverse_k, k, s->params + head_norm_at(w, layer, K), s->n * w->kv_heads,
+  rmsnorm(a->k, a->inverse_k, k, s->vectors + head_norm_at(w, VECTORS, layer, K), s->n * w->kv_heads,
           w->head_dim, w->eps);
 }
 
@@ -286,16 +286,14 @@ static void batch_forward(const Batch *b) {
   const Model *w = s->w;
   const u32 n = s->n, size = n * w->hidden;
   const Acts a = acts_of(s, 0);
-  for (u32 t = 0; t < n; t++) {
-    copy_floats(a.in + t * w->hidden, s->params + (u32)s->tokens[t] * w->hidden, w->hidden);
-  }
+  embed(s, a.in);
   for (u32 layer = 0; layer < w->layers; layer++) {
-    rmsnorm(a.norm1, a.inverse1, a.in, s->params + norm_at(w, layer, 0), n, w->hidden, w->eps);
+    rmsnorm(a.norm1, a.inverse1, a.in, s->vectors + norm_at(w, VECTORS, layer, 0), n, w->hidden, w->eps);
     batch_heads(b, layer, &a);
     batch_attention(b, layer, &a);
     batch_linears(b, layer, O, 1, &s->rows, a.attended);
     add_rows(a.middle, a.in, s->rows, size);
-    rmsnorm(a.norm2, a.inverse2, a.middle, s->params + norm_at(w, layer, 1), n, w->hidden, w->eps);
+    rmsnorm(a.norm2, a.inverse2, a.middle, s->vectors + norm_at(w, VECTORS, layer, 1), n, w->hidden, w->eps);
     batch_linears(b, layer, GATE, 2, (f32 *const[]){a.gate, a.up}, a.norm2);
     swiglu(a.product, a.gate, a.up, n * w->ffn);
     batch_linears(b, layer, DOWN, 1, &s->rows, a.product);

@@ -11,15 +11,13 @@
 #define ARG(i) (((const f64 *)(m + at))[i])
 #define NUMBER(i) ((u32)ARG(i))
 #define FLOATS(i) ((f32 *)(m + NUMBER(i)))
-
-
-
+#define MODEL ((const Model *)(m + NUMBER(0)))
 
 static Pass pass_of(u8 *m, u32 model, u32 adapter, u32 mode, u32 n, u32 start) {
   Pass s;
   s.w = (const Model *)(m + model);
   s.arena = m;
-  s.params = (const f32 *)(m + s.w->params);
+  s.vectors = (const f32 *)(m + s.w->vectors);
   s.adapter = adapter ? (const Adapter *)(m + adapter) : 0;
   s.mode = mode;
   s.n = n;
@@ -36,7 +34,11 @@ ENTRY(workspace_bytes) {
 }
 
 // (model) -> number of f32 parameters.
-ENTRY(model_size) { return (f64)model_floats((const Model *)(m + NUMBER(0))); }
+ENTRY(model_size) { return (f64)layout_floats(MODEL, FLAT); }
+// (model) -> number of those that are norms or biases.
+ENTRY(vectors_size) { return (f64)layout_floats(MODEL, VECTORS); }
+// (model) -> bytes of all matrices in the resident format.
+ENTRY(resident_size) { return (f64)resident_bytes(MODEL); }
 
 // (to, head_dim, theta): the unscaled RoPE frequencies, head_dim / 2 of them.
 ENTRY(base_frequencies) {
@@ -51,21 +53,62 @@ ENTRY(build_rope) {
   return 0;
 }
 
-static void pack_matrix(u8 *m, const Model *w, u32 where, u32 n, u32 depth) {
-  const f32 *from = (const f32 *)(m + w->params) + where;
-  pack_transposed((f32 *)(m + w->forward) + where, from, depth, n, depth);
-  if (w->backward) pack_plain((f32 *)(m + w->backward) + where, from, depth, n, depth);
+static u32 flat_at(const Model *w, u32 layer, u32 which) {
+  return which == EMBEDDING ? 0 : which == HEAD ? head_at(w) : weight_at(w, layer, which);
+}
+// Nothing goes back through the embedding, except where it is the output head too.
+static int goes_back(const Model *w, u32 which) { return w->backward && (which != EMBEDDING || w->tied); }
+
+// (model, raw, from, layer, which, first, rows) -> whether all are finite: rows of a matrix (which is
+// a linear, 7 the embedding, 8 the output head) in the stored format `from` become resident.
+ENTRY(pack_part) {
+  const Model *w = MODEL;
+  const u32 layer = NUMBER(3), which = NUMBER(4), first = NUMBER(5), rows = NUMBER(6);
+  const Matrix matrix = matrix_of(w, m, layer, which);
+  if (goes_back(w, which)) {
+    f32 *back = (f32 *)(m + w->backward) + flat_at(w, layer, which);
+    pack_back(back, matrix, first, rows, m + NUMBER(1), NUMBER(2));
+  }
+  return pack_rows(matrix, first, rows, m + NUMBER(1), NUMBER(2));
 }
 
-// (model): packs every linear and the output head in both orientations (backward only if there).
+// (model, raw, from, at, n) -> whether all are finite: norms or biases from float `at` of them on.
+ENTRY(place_vector) {
+  const u8 *raw = m + NUMBER(1);
+  const u32 from = NUMBER(2), n = NUMBER(4);
+  f32 *to = (f32 *)(m + MODEL->vectors) + NUMBER(3);
+  for (u32 i = 0; i < n; i++) to[i] = stored(from, raw, i);
+  return all_finite(from, raw, n);
+}
+
+// (model): brings everything resident up to date with the row-major f32 parameters.
 ENTRY(pack_model) {
-  const Model *w = (const Model *)(m + NUMBER(0));
-  for (u32 layer = 0; layer < w->layers; layer++) {
-    for (u32 i = 0; i < LINEARS; i++) {
-      pack_matrix(m, w, weight_at(w, layer, i), linear_out(w, i), linear_in(w, i));
+  const Model *w = MODEL;
+  const f32 *params = (const f32 *)(m + w->params);
+  for (u32 layer = 0; layer <= w->layers; layer++) {
+    const u32 first = layer < w->layers ? 0 : EMBEDDING;
+    for (u32 which = first; which < (layer < w->layers ? EMBEDDING : HEAD + 1); which++) {
+      if (which == HEAD && w->tied) continue;
+      const Matrix matrix = matrix_of(w, m, layer, which);
+      const u32 at = flat_at(w, layer, which);
+      const u8 *raw = (const u8 *)(params + at);
+      pack_rows(matrix, 0, matrix.n, raw, F32);
+      if (goes_back(w, which)) pack_back((f32 *)(m + w->backward) + at, matrix, 0, matrix.n, raw, F32);
     }
   }
-  pack_matrix(m, w, head_at(w), w->vocab, w->hidden);
+  f32 *to = (f32 *)(m + w->vectors);
+  for (u32 layer = 0; layer < w->layers; layer++) {
+    for (u32 i = 0; i < 2; i++) {
+      copy_floats(to + norm_at(w, VECTORS, layer, i), params + norm_at(w, FLAT, layer, i), w->hidden);
+    }
+    for (u32 i = 0; i < LINEARS; i++) {
+      copy_floats(to + bias_at(w, VECTORS, layer, i), params + bias_at(w, FLAT, layer, i),
+                  has_bias(w, i) * linear_out(w, i));
+    }
+    copy_floats(to + head_norm_at(w, VECTORS, layer, Q), params + head_norm_at(w, FLAT, layer, Q),
+                2 * w->head_norms * w->head_dim);
+  }
+  copy_floats(to + final_norm_at(w, VECTORS), params + final_norm_at(w, FLAT), w->hidden);
   return 0;
 }
 
@@ -130,6 +173,25 @@ ENTRY(extend) {
   return 0;
 }
 
+// Log-probabilities and likeliest tokens after the rows in s->out, see `score`.
+static void score_rows(const Pass *s, f32 *logprobs, i32 *best) {
+  const Model *w = s->w;
+  u32 which[HEAD_BLOCK];
+  for (u32 from = 0; from < s->n; from += HEAD_BLOCK) {
+    const u32 count = least(HEAD_BLOCK, s->n - from);
+    for (u32 i = 0; i < count; i++) which[i] = from + i;
+    head_block(s, which, count);
+    for (u32 i = 0; i < count; i++) {
+      const u32 to = from + i + 1;
+      const Scored scored =
+          cross_entropy(s->logits + i * vocab_row(w), w->vocab, (u32)s->tokens[to], 0.0f);
+      logprobs[to] = (f32)scored.logprob;
+      best[to] = (i32)scored.best;
+    }
+  }
+  canonical_nan(logprobs + 1, s->n);
+}
+
 // (model, adapter or 0, tokens, count, work, logprobs, best): for each position t >= 1 the
 // log-probability of tokens[t] and the most likely token there; entry 0 is not written.
 ENTRY(score) {
@@ -137,22 +199,35 @@ ENTRY(score) {
   s.tokens = (const i32 *)(m + NUMBER(2));
   plan_pass(&s, NUMBER(4), 0);
   forward(&s);
-  f32 *logprobs = FLOATS(5);
-  i32 *best = (i32 *)FLOATS(6);
-  u32 which[HEAD_BLOCK];
-  for (u32 from = 0; from < s.n; from += HEAD_BLOCK) {
-    const u32 count = least(HEAD_BLOCK, s.n - from);
-    for (u32 i = 0; i < count; i++) which[i] = from + i;
-    head_block(&s, which, count);
-    for (u32 i = 0; i < count; i++) {
-      const u32 to = from + i + 1;
-      const Scored scored =
-          cross_entropy(s.logits + i * s.w->vocab, s.w->vocab, (u32)s.tokens[to], 0.0f);
-      logprobs[to] = (f32)scored.logprob;
-      best[to] = (i32)scored.best;
-    }
-  }
-  canonical_nan(logprobs + 1, s.n);
+  score_rows(&s, FLOATS(5), (i32 *)FLOATS(6));
+  return 0;
+}
+
+// The same pass in pieces, for a model of which only one part is in memory at a time.
+
+// (model, tokens, n, rows): the residual before the first layer.
+ENTRY(embed_rows) {
+  Pass s = pass_of(m, NUMBER(0), 0, INFER, NUMBER(2), 0);
+  s.tokens = (const i32 *)(m + NUMBER(1));
+  embed(&s, FLOATS(3));
+  return 0;
+}
+// (model of one layer, adapter of one layer or 0, n, work, rows): the residual after the layer.
+ENTRY(layer_rows) {
+  Pass s = pass_of(m, NUMBER(0), NUMBER(1), INFER, NUMBER(2), 0);
+  plan_pass(&s, NUMBER(3), 0);
+  const Acts a = acts_of(&s, 0);
+  copy_floats(a.in, FLOATS(4), s.n * s.w->hidden);
+  layer_forward(&s, 0, &a, FLOATS(4));
+  return 0;
+}
+// (model, tokens, count, work, rows, logprobs, best): the end of `score` from the last residual.
+ENTRY(head_rows) {
+  Pass s = pass_of(m, NUMBER(0), 0, INFER, NUMBER(2) - 1, 0);
+  s.tokens = (const i32 *)(m + NUMBER(1));
+  plan_pass(&s, NUMBER(3), 0);
+  copy_floats(s.out, FLOATS(4), s.n * s.w->hidden);
+  score_rows(&s, FLOATS(5), (i32 *)FLOATS(6));
   return 0;
 }
 
@@ -188,9 +263,10 @@ ENTRY(batch_extend) {
     if (count < HEAD_BLOCK && i + 1 < b.count) continue;
     if (!count) continue;
     head_block(&b.pass, which, count);
-    canonical_nan(b.pass.logits, count * vocab);
-    copy_floats(logits, b.pass.logits, count * vocab);
-    logits += count * vocab;
+    canonical_nan(b.pass.logits, count * round_up8(vocab));
+    for (u32 j = 0; j < count; j++, logits += vocab) {
+      copy_floats(logits, b.pass.logits + j * round_up8(vocab), vocab);
+    }
     count = 0;
   }
   return 0;
@@ -260,6 +336,17 @@ ENTRY(op_matmul) {
   else pack_plain(scratch, FLOATS(2), n, depth, n);
   gemm(FLOATS(0), n, rows_of(FLOATS(1), depth), packed(scratch, depth), rows, n, depth, 0);
   return 0;
+}
+// (y, x, raw, from, rows, n, depth, format, scratch): y[rows, n rounded up to eight] = x W^T, with W
+// kept in `format`; scratch holds the packed matrix, then rows * (depth + 2) 16-bit values.
+ENTRY(op_product) {
+  const u32 rows = NUMBER(4), n = NUMBER(5), depth = NUMBER(6), format = NUMBER(7);
+  u8 *scratch = m + NUMBER(8);
+  const Matrix matrix = {scratch, format, n, depth};
+  const int finite = pack_rows(matrix, 0, n, m + NUMBER(2), NUMBER(3));
+  f32 *scales = (f32 *)(scratch + matrix_bytes(format, n, depth));
+  product(FLOATS(0), round_up8(n), FLOATS(1), rows, matrix, (Quants){(i16 *)(scales + rows), scales});
+  return finite;
 }
 // (y, x, weight, rows, n, eps, inverse)
 ENTRY(op_rmsnorm) {

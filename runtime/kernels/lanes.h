@@ -4,6 +4,9 @@
 #define OPENLEDGER_LANES_H
 
 typedef unsigned char u8;
+typedef signed char i8;
+typedef unsigned short u16;
+typedef short i16;
 typedef unsigned int u32;
 typedef int i32;
 typedef unsigned long long u64;
@@ -15,9 +18,13 @@ typedef double f64;
 
 typedef f32 f32x8 __attribute__((vector_size(32)));
 typedef i32 i32x8 __attribute__((vector_size(32)));
+typedef u32 u32x8 __attribute__((vector_size(32)));
+typedef i16 i16x8 __attribute__((vector_size(16)));
 typedef f64 f64x8 __attribute__((vector_size(64)));
 // The same eight lanes at any 4-byte address, allowed to alias plain floats.
 typedef f32 f32x8u __attribute__((vector_size(32), aligned(4), may_alias));
+typedef u16 u16x8u __attribute__((vector_size(16), aligned(2), may_alias));
+typedef i16 i16x8u __attribute__((vector_size(16), aligned(2), may_alias));
 
 INLINE f32x8 load8(const f32 *p) { return *(const f32x8u *)p; }
 INLINE void store8(f32 *p, f32x8 v) { *(f32x8u *)p = v; }

@@ -2,16 +2,18 @@
 #ifndef OPENLEDGER_MODEL_H
 #define OPENLEDGER_MODEL_H
 #include "ops.h"
+#include "weights.h"
 
-// Written by the host. params, forward, backward and table are byte offsets into the arena:
-// row-major parameters, their packed transposes (x * W^T), packed originals (dy * W), RoPE table.
-// biased has bit i set when linear i has a bias; head_norms is 1 when every head of q and k has an
-// RMS norm; windows is the offset of one u32 per layer (positions a token sees, 0 = all), or 0.
+// Written by the host. vectors, forward, backward, params and table are byte offsets into the arena:
+// norms and biases; the matrices in their resident format (x * W^T); f32 packed originals (dy * W), or
+// 0; row-major f32 parameters, or 0; RoPE table. biased has bit i set when linear i has a bias;
+// head_norms is 1 when every head of q and k has an RMS norm; windows is the offset of one u32 per
+// layer (positions a token sees, 0 = all), or 0.
 typedef struct {
   u32 hidden, layers, heads, kv_heads, head_dim, ffn, vocab, context, tied;
   f32 eps;
   u32 params, forward, backward, table;
-  u32 biased, head_norms, windows;
+  u32 biased, head_norms, windows, vectors, format;
 } Model;
 
 // raw: per layer, per linear, A[rank, in] then B[out, rank]; packed: see pack_adapter.
@@ -22,6 +24,8 @@ typedef struct {
 } Adapter;
 
 enum { Q, K, V, O, GATE, UP, DOWN, LINEARS };
+// The two matrices of no layer, in the numbering of linears.
+enum { EMBEDDING = LINEARS, HEAD };
 
 INLINE u32 query_width(const Model *w) { return w->heads * w->head_dim; }
 INLINE u32 key_width(const Model *w) { return w->kv_heads * w->head_dim; }
@@ -38,42 +42,76 @@ static u32 linear_out(const Model *w, u32 which) {
 }
 
 INLINE u32 has_bias(const Model *w, u32 which) { return (w->biased >> which) & 1u; }
-static u32 linear_floats(const Model *w, u32 which) {
-  return (linear_in(w, which) + has_bias(w, which)) * linear_out(w, which);
-}
+INLINE u32 vocab_row(const Model *w) { return round_up8(w->vocab); }
 
-// Float offsets into the flat parameters: embedding; per layer the attention norm, q, k, v, o, the
+// Two layouts share one order: the embedding; per layer the attention norm, q, k, v, o, the
 // feed-forward norm, gate, up, down (each followed by its bias), the norms of q and k heads; final
-// norm; output head when untied.
-static u32 layer_floats(const Model *w) {
+// norm; output head when untied. FLAT holds all of it, VECTORS only norms and biases; both in floats.
+enum { VECTORS, FLAT };
+static u32 linear_floats(const Model *w, u32 layout, u32 which) {
+  return (layout * linear_in(w, which) + has_bias(w, which)) * linear_out(w, which);
+}
+static u32 layer_floats(const Model *w, u32 layout) {
   u32 sum = 2 * w->hidden + 2 * w->head_norms * w->head_dim;
-  for (u32 i = 0; i < LINEARS; i++) sum += linear_floats(w, i);
+  for (u32 i = 0; i < LINEARS; i++) sum += linear_floats(w, layout, i);
   return sum;
 }
-static u32 norm_at(const Model *w, u32 layer, u32 which) {
-  u32 at = w->vocab * w->hidden + layer * layer_floats(w);
+static u32 norm_at(const Model *w, u32 layout, u32 layer, u32 which) {
+  u32 at = layout * w->vocab * w->hidden + layer * layer_floats(w, layout);
   if (which == 1) {
     at += w->hidden;
-    for (u32 i = Q; i <= O; i++) at += linear_floats(w, i);
+    for (u32 i = Q; i <= O; i++) at += linear_floats(w, layout, i);
   }
   return at;
 }
-static u32 weight_at(const Model *w, u32 layer, u32 which) {
-  u32 at = norm_at(w, layer, which > O) + w->hidden;
-  for (u32 i = which > O ? GATE : Q; i < which; i++) at += linear_floats(w, i);
+// The weight of a linear in FLAT; with VECTORS, where its bias is.
+static u32 linear_at(const Model *w, u32 layout, u32 layer, u32 which) {
+  u32 at = norm_at(w, layout, layer, which > O) + w->hidden;
+  for (u32 i = which > O ? GATE : Q; i < which; i++) at += linear_floats(w, layout, i);
   return at;
 }
-static u32 bias_at(const Model *w, u32 layer, u32 which) {
-  return weight_at(w, layer, which) + linear_in(w, which) * linear_out(w, which);
+static u32 weight_at(const Model *w, u32 layer, u32 which) { return linear_at(w, FLAT, layer, which); }
+static u32 bias_at(const Model *w, u32 layout, u32 layer, u32 which) {
+  return linear_at(w, layout, layer, which) + layout * linear_in(w, which) * linear_out(w, which);
 }
 // which is Q or K.
-static u32 head_norm_at(const Model *w, u32 layer, u32 which) {
-  return norm_at(w, layer + 1, 0) - (which == Q ? 2 : 1) * w->head_dim;
+static u32 head_norm_at(const Model *w, u32 layout, u32 layer, u32 which) {
+  return norm_at(w, layout, layer + 1, 0) - (which == Q ? 2 : 1) * w->head_dim;
 }
-static u32 final_norm_at(const Model *w) { return w->vocab * w->hidden + w->layers * layer_floats(w); }
-static u32 head_at(const Model *w) { return w->tied ? 0 : final_norm_at(w) + w->hidden; }
-static u32 model_floats(const Model *w) {
-  return final_norm_at(w) + w->hidden + (w->tied ? 0 : w->vocab * w->hidden);
+static u32 final_norm_at(const Model *w, u32 layout) { return norm_at(w, layout, w->layers, 0); }
+static u32 head_at(const Model *w) { return w->tied ? 0 : final_norm_at(w, FLAT) + w->hidden; }
+static u32 layout_floats(const Model *w, u32 layout) {
+  const u32 head = w->tied ? 0 : w->vocab * w->hidden;
+  return final_norm_at(w, layout) + w->hidden + layout * head;
+}
+
+// Byte offset of a matrix among the resident ones: embedding, the linears of every layer, output head
+// when untied.
+static u64 matrix_at(const Model *w, u32 layer, u32 which) {
+  if (which == EMBEDDING || (which == HEAD && w->tied)) return 0;
+  u64 all = 0, before = 0;
+  for (u32 i = 0; i < LINEARS; i++) {
+    const u64 bytes = matrix_bytes(w->format, linear_out(w, i), linear_in(w, i));
+    all += bytes;
+    if (i < which) before += bytes;
+  }
+  return matrix_bytes(w->format, w->vocab, w->hidden) +
+         (which == HEAD ? w->layers * all : layer * all + before);
+}
+static u64 resident_bytes(const Model *w) {
+  const u64 head = w->tied ? 0 : matrix_bytes(w->format, w->vocab, w->hidden);
+  return matrix_at(w, w->layers, 0) + head;
+}
+static Matrix matrix_of(const Model *w, u8 *arena, u32 layer, u32 which) {
+  const int is_vocab = which >= EMBEDDING;
+  return (Matrix){arena + w->forward + matrix_at(w, layer, which), w->format,
+                  is_vocab ? w->vocab : linear_out(w, which),
+                  is_vocab ? w->hidden : linear_in(w, which)};
+}
+static u32 widest(const Model *w) {
+  u32 most = w->ffn;
+  if (query_width(w) > most) most = query_width(w);
+  return w->hidden > most ? w->hidden : most;
 }
 
 // Float offset of A of one linear in a flat adapter (B follows), and of its packed form.
@@ -119,7 +157,7 @@ enum { INFER, TRAIN_ADAPTER, TRAIN_FULL };
 typedef struct {
   const Model *w;
   u8 *arena;
-  const f32 *params;
+  const f32 *vectors;
   const Adapter *adapter;
   const i32 *tokens;
   u32 n, start, mode, rank_wide, score_row;
@@ -128,6 +166,7 @@ typedef struct {
   u32 acts_floats;
   f32 *out, *rows, *v, *probs;                               // forward scratch
   f32 *head_in, *head_norm, *head_inverse, *logits, *head_d; // one block of the output head
+  Quants quants;
   f32 *dx, *dmiddle, *dnorm, *dattended, *dq, *dk, *dv, *dgate, *dup, *dscores, *values_t, *dlow,
       *turned, *columns, *zeros;                                     // backward scratch
   f32 *full, *lora;                                          // gradients out
@@ -197,8 +236,10 @@ static u64 plan_pass(Pass *s, u64 at, u32 capacity) {
   s->head_in = carve(&c, block * w->hidden);
   s->head_norm = carve(&c, block * w->hidden);
   s->head_inverse = carve(&c, block);
-  s->logits = carve(&c, block * w->vocab);
+  s->logits = carve(&c, (u64)block * vocab_row(w));
   s->head_d = carve(&c, block * w->hidden);
+  const u64 quants = w->format == INT8 ? n : 0;
+  s->quants = (Quants){(i16 *)carve(&c, quants * widest(w) / 2), carve(&c, quants)};
   if (!keep) return c.at;
   s->dx = carve(&c, n * w->hidden);
   s->dmiddle = carve(&c, n * w->hidden);
@@ -212,11 +253,8 @@ static u64 plan_pass(Pass *s, u64 at, u32 capacity) {
   s->dscores = carve(&c, (u64)n * s->score_row);
   s->values_t = carve(&c, s->score_row * w->head_dim);
   s->dlow = carve(&c, n * s->rank_wide);
-  u32 widest = w->ffn;
-  if (query_width(w) > widest) widest = query_width(w);
-  if (w->hidden > widest) widest = w->hidden;
-  s->turned = carve(&c, s->rank_wide * widest);
-  s->columns = carve(&c, s->mode == TRAIN_FULL ? n * widest : 0);
+  s->turned = carve(&c, s->rank_wide * widest(w));
+  s->columns = carve(&c, s->mode == TRAIN_FULL ? n * widest(w) : 0);
   s->zeros = carve(&c, w->head_norms * w->head_dim);
   return c.at;
 }
@@ -231,10 +269,9 @@ INLINE const f32 *packed_adapter(const Pass *s, u32 layer, u32 which) {
 static void linear(const Pass *s, u32 layer, u32 which, f32 *y, const f32 *x, f32 *low) {
   const Model *w = s->w;
   const u32 in = linear_in(w, which), out = linear_out(w, which);
-  const f32 *weight = (const f32 *)(s->arena + w->forward) + weight_at(w, layer, which);
-  gemm(y, out, rows_of(x, in), packed(weight, in), s->n, out, in, 0);
+  product(y, out, x, s->n, matrix_of(w, s->arena, layer, which), s->quants);
   if (has_bias(w, which)) {
-    const f32 *bias = s->params + bias_at(w, layer, which);
+    const f32 *bias = s->vectors + bias_at(w, VECTORS, layer, which);
     for (u32 t = 0; t < s->n; t++) add_rows(y + t * out, y + t * out, bias, out);
   }
   if (!s->adapter) return;
@@ -307,56 +344,60 @@ static void heads_of(const Pass *s, u32 layer, u32 which, const Acts *a) {
   linear(s, layer, which, w->head_norms ? raw : y, a->norm1, a->low[which]);
   if (!w->head_norms) return;
   const u32 rows = s->n * (which == Q ? w->heads : w->kv_heads);
-  rmsnorm(y, which == Q ? a->inverse_q : a->inverse_k, raw, s->params + head_norm_at(w, layer, which),
+  rmsnorm(y, which == Q ? a->inverse_q : a->inverse_k, raw, s->vectors + head_norm_at(w, VECTORS, layer, which),
           rows, w->head_dim, w->eps);
+}
+
+// The embeddings of the tokens as rows of the residual.
+static void embed(const Pass *s, f32 *rows) {
+  const Model *w = s->w;
+  const Matrix embedding = matrix_of(w, s->arena, 0, EMBEDDING);
+  for (u32 t = 0; t < s->n; t++) matrix_row(rows + t * w->hidden, embedding, (u32)s->tokens[t]);
+}
+
+// From the residual in a->in to that after the layer, in `next`.
+static void layer_forward(const Pass *s, u32 layer, const Acts *a, f32 *next) {
+  const Model *w = s->w;
+  const u32 n = s->n, size = n * w->hidden;
+  const f32 *table = (const f32 *)(s->arena + w->table) + s->start * w->head_dim;
+  rmsnorm(a->norm1, a->inverse1, a->in, s->vectors + norm_at(w, VECTORS, layer, 0), n, w->hidden,
+          w->eps);
+  heads_of(s, layer, Q, a);
+  heads_of(s, layer, K, a);
+  linear(s, layer, V, s->v, a->norm1, a->low[V]);
+  rope(a->q, table, n, w->heads, w->head_dim, 1.0f);
+  rope(a->k, table, n, w->kv_heads, w->head_dim, 1.0f);
+  append_cache(s, layer, a->k, s->v);
+  attention(s, layer, a);
+  linear(s, layer, O, s->rows, a->attended, a->low[O]);
+  add_rows(a->middle, a->in, s->rows, size);
+  rmsnorm(a->norm2, a->inverse2, a->middle, s->vectors + norm_at(w, VECTORS, layer, 1), n, w->hidden,
+          w->eps);
+  linear(s, layer, GATE, a->gate, a->norm2, a->low[GATE]);
+  linear(s, layer, UP, a->up, a->norm2, a->low[UP]);
+  swiglu(a->product, a->gate, a->up, n * w->ffn);
+  linear(s, layer, DOWN, s->rows, a->product, a->low[DOWN]);
+  add_rows(next, a->middle, s->rows, size);
 }
 
 // Leaves the last residual rows in s->out.
 static void forward(const Pass *s) {
-  const Model *w = s->w;
-  const u32 n = s->n, size = n * w->hidden;
-  const f32 *table = (const f32 *)(s->arena + w->table) + s->start * w->head_dim;
-  Acts a = acts_of(s, 0);
-  for (u32 t = 0; t < n; t++) {
-    copy_floats(a.in + t * w->hidden, s->params + (u32)s->tokens[t] * w->hidden, w->hidden);
-  }
-  for (u32 layer = 0; layer < w->layers; layer++) {
-    rmsnorm(a.norm1, a.inverse1, a.in, s->params + norm_at(w, layer, 0), n, w->hidden, w->eps);
-    heads_of(s, layer, Q, &a);
-    heads_of(s, layer, K, &a);
-    linear(s, layer, V, s->v, a.norm1, a.low[V]);
-    rope(a.q, table, n, w->heads, w->head_dim, 1.0f);
-    rope(a.k, table, n, w->kv_heads, w->head_dim, 1.0f);
-    append_cache(s, layer, a.k, s->v);
-    attention(s, layer, &a);
-    linear(s, layer, O, s->rows, a.attended, a.low[O]);
-    add_rows(a.middle, a.in, s->rows, size);
-    rmsnorm(a.norm2, a.inverse2, a.middle, s->params + norm_at(w, layer, 1), n, w->hidden, w->eps);
-    linear(s, layer, GATE, a.gate, a.norm2, a.low[GATE]);
-    linear(s, layer, UP, a.up, a.norm2, a.low[UP]);
-    swiglu(a.product, a.gate, a.up, n * w->ffn);
-    linear(s, layer, DOWN, s->rows, a.product, a.low[DOWN]);
-    f32 *next = s->out;
-    const f32 *middle = a.middle;
-    if (layer + 1 < w->layers) {
-      a = acts_of(s, layer + 1);
-      next = a.in;
-    }
-    add_rows(next, middle, s->rows, size);
+  embed(s, acts_of(s, 0).in);
+  for (u32 layer = 0; layer < s->w->layers; layer++) {
+    const Acts a = acts_of(s, layer);
+    layer_forward(s, layer, &a, layer + 1 < s->w->layers ? acts_of(s, layer + 1).in : s->out);
   }
 }
 
-// Logits of `count` gathered rows into s->logits; head_in, head_norm and head_inverse stay behind.
+// Logits of `count` gathered rows into s->logits (rows of vocab_row); head_in, head_norm and head_inverse stay behind.
 static void head_block(const Pass *s, const u32 *which, u32 count) {
   const Model *w = s->w;
   for (u32 i = 0; i < count; i++) {
     copy_floats(s->head_in + i * w->hidden, s->out + which[i] * w->hidden, w->hidden);
   }
-  rmsnorm(s->head_norm, s->head_inverse, s->head_in, s->params + final_norm_at(w), count, w->hidden,
-          w->eps);
-  const f32 *head = (const f32 *)(s->arena + w->forward) + head_at(w);
-  gemm(s->logits, w->vocab, rows_of(s->head_norm, w->hidden), packed(head, w->hidden), count,
-       w->vocab, w->hidden, 0);
+  rmsnorm(s->head_norm, s->head_inverse, s->head_in, s->vectors + final_norm_at(w, VECTORS), count,
+          w->hidden, w->eps);
+  product(s->logits, vocab_row(w), s->head_norm, count, matrix_of(w, s->arena, 0, HEAD), s->quants);
 }
 
 #endif

@@ -139,9 +139,18 @@ typedef struct {
   u32 best;
 } Scored;
 
+// The eight entries from i on without those past n, which count as `rest`.
+INLINE f32x8 within8(f32x8 v, u32 i, u32 n, f32 rest) {
+  const i32x8 index = {0, 1, 2, 3, 4, 5, 6, 7};
+  return select8(index < (i32)(n - i), v, splat8(rest));
+}
+
 // Log-probability of `target` under softmax(row), and the first index of the largest entry. When
-// weight is not zero the row becomes weight * (softmax - onehot), the gradient of weight * NLL.
+// weight is not zero the row becomes weight * (softmax - onehot), the gradient of weight * NLL. The
+// row has room for n rounded up to eight; what is past n is not read and becomes zero.
 static Scored cross_entropy(f32 *row, u32 n, u32 target, f32 weight) {
+  const f32 first = row[0];
+  for (u32 i = n; i < round_up8(n); i++) row[i] = first;
   f32x8 tops = load8(row);
   for (u32 i = 8; i < n; i += 8) tops = max8(load8(row + i), tops);
   const f32 top = top8(tops);
@@ -150,7 +159,7 @@ static Scored cross_entropy(f32 *row, u32 n, u32 target, f32 weight) {
   const f32 picked = row[target];
   f32x8 sums = splat8(0.0f);
   for (u32 i = 0; i < n; i += 8) {
-    const f32x8 e = exp8(load8(row + i) - top);
+    const f32x8 e = within8(exp8(load8(row + i) - top), i, n, 0.0f);
     sums = sums + e;
     if (weight != 0.0f) store8(row + i, e);
   }

@@ -108,7 +108,11 @@ test('YaRN: defaults, and the factor of the table from the formula of the paper'
 });
 
 test('widths that the kernels cannot run are named as in config.json', () => {
-  assert.throws(() => read('LlamaForCausalLM', { vocab_size: 321 }), key('vocab_size'));
+  assert.throws(
+    () => read('LlamaForCausalLM', { intermediate_size: 172 }),
+    key('intermediate_size'),
+  );
+  assert.equal(read('LlamaForCausalLM', { vocab_size: 321 }).vocabSize, 321);
   assert.throws(() => read('LlamaForCausalLM', { head_dim: 12 }), key('head_dim'));
   assert.throws(() => read('LlamaForCausalLM', { attention_bias: 'yes' }), key('attention_bias'));
 });

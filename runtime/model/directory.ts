@@ -4,8 +4,9 @@
  */
 import { openFiles } from './files.ts';
 import { type GenerationDefaults, readGenerationDefaults } from './generation.ts';
+import type { StoredWeights } from './stored.ts';
 import { makeTokenizer, type Tokenizer } from './tokenizer.ts';
-import { readWeights, type StoredWeights } from './weights.ts';
+import { readWeights } from './weights.ts';
 
 /** An opened model directory; weights are read from disk when they are asked for. */
 export type ModelDirectory = StoredWeights & {

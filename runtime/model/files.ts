@@ -96,8 +96,10 @@ async function fileHash(file: string): Promise<string> {
 /**
  * A file on disk, opened anew for every read so that nothing has to be closed. What is read must
  * still be what was hashed and whose header was checked, so a file that changed is refused.
+ *
+ * @param expected what the file was when somebody checked it; absent: what it is now
  */
-function fileSource(file: string): ByteSource {
+export function fileSource(file: string, expected?: string): Required<ByteSource> {
   const identity = (descriptor: number) => {
     const { ino, size, mtimeMs } = fstatSync(descriptor);
     return { size, mark: `${ino}, ${size} bytes, ${mtimeMs}` };
@@ -110,9 +112,11 @@ function fileSource(file: string): ByteSource {
       closeSync(descriptor);
     }
   };
-  const { size, mark } = opened(identity);
+  const { size, mark: current } = opened(identity);
+  const mark = expected ?? current;
   return {
     size,
+    place: { path: file, mark },
     read: (into, at) =>
       opened((descriptor) => {
         const found = identity(descriptor).mark;

@@ -2,6 +2,7 @@
  * The safetensors file format: u64 length, JSON header, tensor data. Every length, offset, dtype and
  * shape of a file is checked before a byte of data is believed, because files come from strangers.
  */
+import type { TensorPlace } from '../engine/config.ts';
 import { ModelError, type ModelErrorCode } from './errors.ts';
 import { toBfloat16, widen } from './numbers.ts';
 
@@ -20,6 +21,10 @@ export type TensorEntry = {
 export type SafetensorsFile = {
   readonly entries: ReadonlyMap<string, TensorEntry>;
   readonly metadata: ReadonlyMap<string, string>;
+  /** Offset of the data section in the file, in bytes. */
+  readonly dataAt: number;
+  /** The file on disk, when it is one. */
+  readonly place?: ByteSource['place'];
   /** The values of a tensor as f32, row-major. Throws TENSOR_MISSING for an unknown name. */
   tensor(name: string): Float32Array;
   /**
@@ -35,6 +40,8 @@ export type ByteSource = {
   readonly size: number;
   /** Fills `into` with the bytes from `at` on, which lie within `size`. */
   read(into: Uint8Array, at: number): void;
+  /** The file, where there is one. */
+  readonly place?: Pick<TensorPlace, 'path' | 'mark'>;
 };
 
 /** A tensor to be written. */
@@ -101,6 +108,8 @@ export function openSafetensors(source: ByteSource, file: string): SafetensorsFi
   return {
     entries,
     metadata,
+    dataAt,
+    ...(source.place === undefined ? {} : { place: source.place }),
     fill,
     tensor(name) {
       const { dtype, begin, end } = find(name);

@@ -3,19 +3,23 @@
  * an index and its shards, every tensor checked against the configuration before any is read.
  */
 import { basename } from 'node:path';
-import type { ModelConfig, ModelWeights } from '../engine/config.ts';
+import type { ModelConfig, TensorPlace } from '../engine/config.ts';
 import { readModelConfig, weightShapes } from './config.ts';
 import { ModelError } from './errors.ts';
 import { type ModelFiles, openFiles } from './files.ts';
-import { openSafetensors, type SafetensorsFile } from './safetensors.ts';
+import { type Dtype, openSafetensors, type SafetensorsFile } from './safetensors.ts';
+import { type StoredWeights, weightsAt } from './stored.ts';
 
 const SINGLE_FILE = 'model.safetensors';
 const INDEX_FILE = 'model.safetensors.index.json';
 /** Tensors of older checkpoints that hold nothing: the rotary frequencies follow from the config. */
 const IDLE = /(^|\.)rotary_emb\.inv_freq$/;
 
-/** Weights that are read from disk when they are asked for. */
-export type StoredWeights = Required<ModelWeights>;
+const FORMATS: Readonly<Record<Dtype, TensorPlace['format']>> = {
+  F32: 'f32',
+  F16: 'f16',
+  BF16: 'bf16',
+};
 
 /**
  * Opens the weights of a directory.
@@ -29,36 +33,20 @@ export function openWeights(directory: string): Promise<StoredWeights> {
 /** The same from files that something else reads too. */
 export async function readWeights(files: ModelFiles): Promise<StoredWeights> {
   const config = readModelConfig(await files.json('config.json', 'CONFIG_INVALID'));
-  const places = await placesOf(files);
-  checkWeights(config, places);
-  const fileOf = (name: string) => {
-    const file = places.get(name);
-    if (file === undefined) throw missing(name);
-    return file;
-  };
-  const fill = (name: string, into: Float32Array) => {
-    if (fileOf(name).fill(name, into)) return;
-    throw new ModelError('TENSOR_NOT_FINITE', 'a weight is not a number', {
-      key: name,
-      expected: 'finite values',
-      found: 'NaN or infinity',
-      remedy: 'use another model',
-    });
-  };
-  return {
-    config,
-    fill,
-    tensor(name) {
-      const shape = fileOf(name).entries.get(name)?.shape ?? [];
-      const values = new Float32Array(shape.reduce((product, size) => product * size, 1));
-      fill(name, values);
-      return values;
-    },
-  };
+  const found = await filesOf(files);
+  checkWeights(config, found);
+  const places = new Map<string, TensorPlace>();
+  for (const name of weightShapes(config).keys()) {
+    const { entries, dataAt, place } = found.get(name)!;
+    const { dtype, shape, begin } = entries.get(name)!;
+    const [rows, columns] = shape.length === 1 ? [1, shape[0]!] : (shape as [number, number]);
+    places.set(name, { ...place!, at: dataAt + begin, format: FORMATS[dtype], rows, columns });
+  }
+  return weightsAt(config, places);
 }
 
 /** The file of each tensor, from one safetensors file or from an index of several. */
-async function placesOf(files: ModelFiles): Promise<Map<string, SafetensorsFile>> {
+async function filesOf(files: ModelFiles): Promise<Map<string, SafetensorsFile>> {
   const places = new Map<string, SafetensorsFile>();
   const open = async (name: string) => openSafetensors(await files.source(name), name);
   if ((await files.has(SINGLE_FILE)) || !(await files.has(INDEX_FILE))) {

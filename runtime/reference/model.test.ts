@@ -47,14 +47,16 @@ function checkSlopes(
 
 const shapes = [
   sampleConfig(),
-  sampleConfig({ tiedEmbeddings: false, heads: 3, kvHeads: 3, headDim: 8, hiddenSize: 24 }),
+  sampleConfig({
+    ...{ tiedEmbeddings: false, heads: 3, kvHeads: 3, headDim: 8, hiddenSize: 24, vocabSize: 101 },
+  }),
   fullFeaturedConfig(),
   sampleConfig({
     attentionBias: 'qkv',
     windows: [1, 17],
     ropeScaling: { type: 'llama3', factor: 8, lowFactor: 1, highFactor: 4, originalContext: 32 },
   }),
-  sampleConfig({ headNorms: true, ropeScaling: { type: 'linear', factor: 2.5 } }),
+  sampleConfig({ headNorms: true, vocabSize: 99, ropeScaling: { type: 'linear', factor: 2.5 } }),
 ];
 
 for (const [index, config] of shapes.entries()) {

@@ -39,12 +39,13 @@ function add(a: Float64Array, b: Float64Array): Float64Array {
   return a.map((value, i) => value + b[i]!);
 }
 
-/** Logits [n, vocab] after each of n tokens. */
+/** Logits [n, vocab] after each of n tokens; `product` is that of rows and weights. */
 export function referenceLogits(
   config: ModelConfig,
   flat: ArrayLike<number>,
   tokens: Int32Array,
   adapter?: ReferenceAdapter,
+  product: typeof matmulTransposed = matmulTransposed,
 ): Float64Array {
   const base = lookup(parameterLayout(config), flat);
   const lora =
@@ -59,7 +60,7 @@ export function referenceLogits(
   const stretch = config.ropeScaling?.type === 'yarn' ? config.ropeScaling.attentionFactor : 1;
   const linear = (name: string, x: Float64Array) => {
     const { values, slot } = base(`${name}.weight`);
-    const y = matmulTransposed(x, values, n, slot.rows, slot.columns);
+    const y = product(x, values, n, slot.rows, slot.columns);
     if (biased.has(`${name}.bias`)) {
       const bias = base(`${name}.bias`).values;
       for (let i = 0; i < y.length; i++) y[i]! += bias[i % slot.rows]!;
@@ -107,7 +108,7 @@ export function referenceLogits(
     x = add(x, linear(`${at}.mlp.down_proj`, product)) as Float64Array<ArrayBuffer>;
   }
   const head = config.tiedEmbeddings ? embedding : base('lm_head.weight').values;
-  return matmulTransposed(norm('model.norm', x), head, n, config.vocabSize, hidden);
+  return product(norm('model.norm', x), head, n, config.vocabSize, hidden);
 }
 
 /** Log-probability of each token after the first; entry 0 is 0. */

@@ -4,7 +4,7 @@ import type { TrainingRecord } from '../engine/engine.ts';
 import type { Adapter } from '../engine/graph.ts';
 import { randomBits, uniform } from '../engine/random.ts';
 
-/** A two-layer grouped-query model with odd-sized everything (all widths multiples of eight). */
+/** A two-layer grouped-query model with odd-sized everything (all widths but the vocabulary are multiples of eight). */
 export function sampleConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
   return {
     hiddenSize: 40,
@@ -25,6 +25,7 @@ export function sampleConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
 /** Everything a model of the family may have besides, at once. */
 export function fullFeaturedConfig(): ModelConfig {
   return sampleConfig({
+    vocabSize: 103,
     tiedEmbeddings: false,
     attentionBias: 'qkvo',
     mlpBias: true,

@@ -33,17 +33,20 @@ function place(graph: BatchGraph, adapter: Adapter): number {
 }
 
 for (const backend of backends) {
-  const everyHead = sampleConfig({ kvHeads: 4, tiedEmbeddings: false });
-  const configs = {
-    plain: sampleConfig(),
-    'a key per head': everyHead,
-    featured: fullFeaturedConfig(),
-  };
-  for (const [name, config] of Object.entries(configs)) {
-    test(`batched rows equal rows alone: ${backend} ${name}`, () => {
-      const weights = weightsOf(config, sampleParameters(config));
-      const graph = new BatchGraph(openArena(backend), weights, sizes);
-      const engine = createEngine(weights, { backend, training: false });
+  const everyHead = sampleConfig({ kvHeads: 4, tiedEmbeddings: false, vocabSize: 107 });
+  const cases = [
+    ['plain', sampleConfig(), 'f32'],
+    ['a key per head', everyHead, 'f32'],
+    ['featured', fullFeaturedConfig(), 'f32'],
+    ['plain', sampleConfig(), 'int8'],
+    ['a key per head', everyHead, 'f16'],
+    ['featured', fullFeaturedConfig(), 'bf16'],
+  ] as const;
+  for (const [name, config, format] of cases) {
+    test(`batched rows equal rows alone: ${backend} ${name} ${format}`, () => {
+      const values = weightsOf(config, sampleParameters(config));
+      const graph = new BatchGraph(openArena(backend), values, sizes, format);
+      const engine = createEngine(values, { backend, training: false, weights: format });
       const adapters = [1, 3, 8, 16, 20].map((rank) => sampleAdapter(config, rank, rank));
       const placed = new Map(adapters.map((adapter) => [adapter, place(graph, adapter)]));
       // Neighbours of one adapter, the base between others, and texts of different lengths.

@@ -1,8 +1,9 @@
 // The model placed for serving: weights, the page pool, tables of pages, and one call that takes many
 // sequences a step further. Everything above this file deals in requests, everything below in offsets.
 import type { Arena } from '../engine/arena.ts';
-import { flattenWeights, type ModelConfig, type ModelWeights } from '../engine/config.ts';
+import type { ModelConfig, ModelWeights } from '../engine/config.ts';
 import { type Adapter, Graph } from '../engine/graph.ts';
+import type { WeightFormat } from '../engine/resident.ts';
 import { type AdapterLayout, adapterLayout, headerOf, widestPanel } from './adapter-layout.ts';
 import { PagePool } from './page-pool.ts';
 
@@ -46,7 +47,12 @@ export class BatchGraph {
   readonly #tables: number[];
   readonly #layouts = new Map<number, AdapterLayout>();
 
-  constructor(arena: Arena, weights: ModelWeights, sizes: BatchSizes) {
+  constructor(
+    arena: Arena,
+    weights: ModelWeights,
+    sizes: BatchSizes,
+    format: WeightFormat = 'f32',
+  ) {
     const { config } = weights;
     if (sizes.rows < sizes.sequences || sizes.pagePositions % 8 !== 0) {
       throw new RangeError(
@@ -57,9 +63,8 @@ export class BatchGraph {
     this.arena = arena;
     this.config = config;
     this.sizes = sizes;
-    this.#graph = new Graph(arena, config, false);
-    flattenWeights(weights, this.#graph.parameters());
-    this.#graph.pack();
+    this.#graph = new Graph(arena, config, false, format);
+    this.#graph.load(weights);
     const { modelAt } = this.#graph;
     const longest = config.contextLength;
     const room = arena.call('batch_bytes', modelAt, sizes.rows, longest, sizes.rankMax);

@@ -1,0 +1,233 @@
+// Matrices as they stay in memory: f32, bf16 or f16 panels, or int8 panels with one scale per row.
+// Packing takes rows in any float format; the product with f32 rows gives one result per format on
+// every target: 16-bit values widen exactly, and int8 sums are exact integers.
+#ifndef OPENLEDGER_WEIGHTS_H
+#define OPENLEDGER_WEIGHTS_H
+#include "int8.h"
+
+// Of stored rows and, with INT8, of resident matrices; the host writes the same numbers.
+enum { F32, BF16, F16, INT8 };
+
+// W[n, depth] in panels of eight rows. Element (8p + j, k) of a panel p is number k * 8 + j of it, or
+// with INT8 number (k / 2) * 16 + j * 2 + k % 2; the scales of all rows follow the INT8 panels.
+typedef struct {
+  const u8 *at;
+  u32 format, n, depth;
+} Matrix;
+
+INLINE u32 bytes_of(u32 format) { return format == F32 ? 4 : format == INT8 ? 1 : 2; }
+INLINE u64 matrix_bytes(u32 format, u32 n, u32 depth) {
+  const u64 wide = round_up8(n), scales = format == INT8 ? wide * 4 : 0;
+  return (wide * depth * bytes_of(format) + scales + 63) & ~63ull;
+}
+INLINE const f32 *row_scales(Matrix m) {
+  return (const f32 *)(m.at + (u64)round_up8(m.n) * m.depth);
+}
+
+// binary16 without infinities and NaN: the exponent moves by a multiplication, subnormals included.
+INLINE f32x8 widen8(const u32 format, const u16 *p) {
+  const u32x8 bits = __builtin_convertvector(*(const u16x8u *)p, u32x8);
+  if (format == BF16) return (f32x8)(bits << 16);
+  const f32x8 size = (f32x8)((bits & 0x7fffu) << 13) * 0x1p112f;
+  return (f32x8)((u32x8)size | (bits & 0x8000u) << 16);
+}
+INLINE f32x8 stored8(const u32 format, const u8 *row, u32 k) {
+  return format == F32 ? load8((const f32 *)row + k) : widen8(format, (const u16 *)row + k);
+}
+INLINE f32 stored(const u32 format, const u8 *row, u32 k) {
+  if (format == F32) return ((const f32 *)row)[k];
+  const u32 bits = ((const u16 *)row)[k];
+  union { u32 u; f32 f; } value = {.u = format == BF16 ? bits << 16 : (bits & 0x7fffu) << 13};
+  if (format == BF16) return value.f;
+  value.f = value.f * 0x1p112f;
+  value.u |= (bits & 0x8000u) << 16;
+  return value.f;
+}
+
+// To nearest, ties to even; what is too large becomes infinite.
+INLINE u32 narrow(const u32 format, f32 x) {
+  union { f32 f; u32 u; } value = {.f = x};
+  if (format == BF16) return (value.u + 0x7fffu + ((value.u >> 16) & 1u)) >> 16;
+  const u32 sign = (value.u >> 16) & 0x8000u;
+  value.u &= 0x7fffffffu;
+  if (value.u >= 0x477ff000u) return sign | 0x7c00u;
+  if (value.u < 0x38800000u) {
+    value.f = value.f + 0.5f; // whose last bit is the smallest binary16
+    return sign | (value.u - 0x3f000000u);
+  }
+  return sign | ((value.u - 0x38000000u + 0xfffu + ((value.u >> 13) & 1u)) >> 13);
+}
+
+// Whether `count` stored numbers are all finite.
+static int all_finite(u32 format, const u8 *from, u64 count) {
+  u32 found = 0;
+  if (format == F32) {
+    for (u64 i = 0; i < count; i++) found |= (((const u32 *)from)[i] & 0x7f800000u) == 0x7f800000u;
+  } else {
+    const u16 exponent = format == BF16 ? 0x7f80u : 0x7c00u;
+    u16 some = 0;
+    for (u64 i = 0; i < count; i++) some |= (((const u16 *)from)[i] & exponent) == exponent;
+    found = some;
+  }
+  return !found;
+}
+
+// Eight rows side by side, element by element; rows past `rows` are zero.
+#define INTERLEAVE(type, value)                                     \
+  for (u32 k = 0; k < depth; k++) {                                 \
+    for (u32 j = 0; j < 8; j++) {                                   \
+      ((type *)to)[k * 8 + j] = j < rows ? (type)(value) : (type)0; \
+    }                                                               \
+  }
+INLINE void interleave(u8 *to, const u32 format, const u8 *const *row, const u32 rows,
+                       const u32 from, u32 depth) {
+  if (format == F32) {
+    INTERLEAVE(f32, stored(from, row[j], k))
+  } else if (format == from) {
+    INTERLEAVE(u16, ((const u16 *)row[j])[k])
+  } else {
+    INTERLEAVE(u16, narrow(format, stored(from, row[j], k)))
+  }
+}
+INLINE void interleave_int8(u8 *to, f32 *scales, const u8 *const *row, u32 rows, const u32 from,
+                            u32 depth) {
+  for (u32 j = 0; j < 8; j++) {
+    f32x8 tops = splat8(0.0f);
+    for (u32 k = 0; j < rows && k < depth; k += 8) tops = max8(abs8(stored8(from, row[j], k)), tops);
+    const f32 top = top8(tops), inverse = int8_inverse(top);
+    scales[j] = int8_scale(top);
+    for (u32 k = 0; k < depth; k += 8) {
+      const i32x8 q = j < rows ? int8_of8(stored8(from, row[j], k), inverse) : (i32x8){0};
+      for (u32 i = 0; i < 8; i++) to[((k + i) / 2) * 16 + j * 2 + i % 2] = (u8)q[i];
+    }
+  }
+}
+INLINE void pack_panel(u8 *to, f32 *scales, u32 format, const u8 *const *row, const u32 rows,
+                       const u32 from, u32 depth) {
+  if (format == INT8) interleave_int8(to, scales, row, rows, from, depth);
+  else if (format == F32) interleave(to, F32, row, rows, from, depth);
+  else if (format == BF16) interleave(to, BF16, row, rows, from, depth);
+  else interleave(to, F16, row, rows, from, depth);
+}
+INLINE void pack_panels(u8 *to, f32 *scales, u32 format, const u8 *const *row, u32 rows,
+                        const u32 from, u32 depth) {
+  if (rows == 8) pack_panel(to, scales, format, row, 8, from, depth);
+  else pack_panel(to, scales, format, row, rows, from, depth);
+}
+
+// Packs rows first..first + rows - 1 (first is a multiple of eight, and so is rows but for the last
+// part) from consecutive rows in the format `from`. Returns whether all of them are finite, and are
+// still in the format they are kept in.
+static int pack_rows(Matrix m, u32 first, u32 rows, const u8 *raw, u32 from) {
+  const u64 row_bytes = (u64)m.depth * bytes_of(from);
+  int finite = all_finite(from, raw, (u64)rows * m.depth);
+  for (u32 i = 0; i < rows; i += 8) {
+    const u32 count = least(8, rows - i);
+    const u8 *row[8];
+    for (u32 j = 0; j < 8; j++) row[j] = raw + (i + (j < count ? j : 0)) * row_bytes;
+    u8 *to = (u8 *)m.at + (u64)(first + i) * m.depth * bytes_of(m.format);
+    f32 *scales = (f32 *)row_scales(m) + first + i;
+    if (from == F32) pack_panels(to, scales, m.format, row, count, F32, m.depth);
+    else if (from == BF16) pack_panels(to, scales, m.format, row, count, BF16, m.depth);
+    else pack_panels(to, scales, m.format, row, count, F16, m.depth);
+    const int rounds = m.format != from && (m.format == BF16 || m.format == F16);
+    finite &= !rounds || all_finite(m.format, to, 8ull * m.depth);
+  }
+  return finite;
+}
+
+// The same rows among the f32 panels of W itself, the right operand of dy * W.
+static void pack_back(f32 *to, Matrix m, u32 first, u32 rows, const u8 *raw, u32 from) {
+  const u64 row_bytes = (u64)m.depth * bytes_of(from);
+  for (u32 p = 0; p < m.depth / 8; p++) {
+    for (u32 i = 0; i < rows; i++) {
+      store8(to + ((u64)p * m.n + first + i) * 8, stored8(from, raw + i * row_bytes, p * 8));
+    }
+  }
+}
+
+// Row `row` as f32.
+static void matrix_row(f32 *to, Matrix m, u32 row) {
+  const u32 j = row % 8;
+  const u8 *panel = m.at + (u64)(row - j) * m.depth * bytes_of(m.format);
+  if (m.format == INT8) {
+    const f32 scale = row_scales(m)[row];
+    for (u32 k = 0; k < m.depth; k++) {
+      to[k] = (f32)(i32)((const i8 *)panel)[(k / 2) * 16 + j * 2 + k % 2] * scale;
+    }
+  } else {
+    for (u32 k = 0; k < m.depth; k++) to[k] = stored(m.format, panel, k * 8 + j);
+  }
+}
+
+// One row against `panels` 16-bit panels.
+INLINE void widened_tile(const u32 format, const int panels, f32 *y, const f32 *x, const u16 *w,
+                         u32 depth) {
+  f32x8 acc[ROW_PANELS];
+#pragma GCC unroll 8
+  for (int p = 0; p < panels; p++) acc[p] = splat8(0.0f);
+#pragma GCC unroll 1
+  for (u32 k = 0; k < depth; k++) {
+    const f32x8 one = splat8(x[k]);
+#pragma GCC unroll 8
+    for (int p = 0; p < panels; p++) acc[p] = acc[p] + one * widen8(format, w + (p * depth + k) * 8);
+  }
+#pragma GCC unroll 8
+  for (int p = 0; p < panels; p++) store8(y + 8 * p, acc[p]);
+}
+INLINE void widened_row(const u32 format, f32 *y, const f32 *x, const u16 *w, u32 panels, u32 depth) {
+  u32 p = 0;
+  for (; p + ROW_PANELS <= panels; p += ROW_PANELS) {
+    widened_tile(format, ROW_PANELS, y + 8 * p, x, w + p * 8 * depth, depth);
+  }
+  for (; p < panels; p++) widened_tile(format, 1, y + 8 * p, x, w + p * 8 * depth, depth);
+}
+
+// Many rows: a block of a few panels is widened once and then used by all of them.
+#define WIDENED_K 128u
+#define WIDENED_PANELS (WIDE_ROWS ? 4u : TILE_PANELS)
+static void widened_product(u32 format, f32 *y, u32 y_row, const f32 *x, u32 rows, const u16 *w,
+                            u32 panels, u32 depth) {
+  f32 wide[WIDENED_K * 8 * WIDENED_PANELS];
+  for (u32 k = 0; k < depth; k += WIDENED_K) {
+    const u32 block = least(WIDENED_K, depth - k);
+    for (u32 p = 0, count; p < panels; p += count) {
+      count = rows <= WIDE_ROWS && panels - p >= 4 ? 4 : least(TILE_PANELS, panels - p);
+      for (u32 q = 0; q < count; q++) {
+        const u16 *from = w + ((u64)(p + q) * depth + k) * 8;
+        f32 *to = wide + q * WIDENED_K * 8;
+        if (format == BF16) {
+          for (u32 i = 0; i < block * 8; i += 8) store8(to + i, widen8(BF16, from + i));
+        } else {
+          for (u32 i = 0; i < block * 8; i += 8) store8(to + i, widen8(F16, from + i));
+        }
+      }
+      for (u32 i = 0, step; i < rows; i += step) {
+        step = tile_rows(rows - i);
+        strip(count, step, y + i * y_row + 8 * p, y_row, rows_of(x + i * depth + k, depth),
+              (Right){wide, WIDENED_K * 8, 8}, block, k > 0);
+      }
+    }
+  }
+}
+
+// y[rows, n rounded up to eight] (row stride y_row) = x[rows, depth] W^T; `quants` holds the rows of x
+// as int8 where the format asks for them.
+static void product(f32 *y, u32 y_row, const f32 *x, u32 rows, Matrix m, Quants quants) {
+  const u32 panels = round_up8(m.n) / 8;
+  if (m.format == F32) {
+    gemm(y, y_row, rows_of(x, m.depth), packed((const f32 *)m.at, m.depth), rows, panels * 8, m.depth,
+         0);
+  } else if (m.format == INT8) {
+    quantize_rows(quants, x, rows, m.depth);
+    int8_product(y, y_row, quants, rows, (const i8 *)m.at, row_scales(m), panels, m.depth);
+  } else if (rows > 1) {
+    widened_product(m.format, y, y_row, x, rows, (const u16 *)m.at, panels, m.depth);
+  } else if (m.format == BF16) {
+    widened_row(BF16, y, x, (const u16 *)m.at, panels, m.depth);
+  } else {
+    widened_row(F16, y, x, (const u16 *)m.at, panels, m.depth);
+  }
+}
+
+#endif
