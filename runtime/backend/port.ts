@@ -33,6 +33,8 @@ export type Backend = {
   integerProduct?(a: Int8Array, b: Int8Array, shape: ProductShape): Promise<Int32Array>;
   /** The parts of a model, one by one. */
   readonly operations?: Operations;
+  /** What weights may be stored as besides f32. */
+  readonly storages?: readonly WeightStorage[];
   /** Places a model; without `storage`, as f32. */
   loadModel?(weights: ModelWeights, storage?: WeightStorage): Promise<BackendModel>;
   /** Gives back what it holds; models of this backend are closed with it. */

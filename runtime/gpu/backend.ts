@@ -20,6 +20,7 @@ export async function openWebgpu(options: GpuOptions = {}): Promise<Backend> {
       : {}),
     integerProduct: (a, b, shape) => integerProductOf(device, a, b, shape),
     operations: operationsOf(device),
+    storages: ['f16', 'bf16', 'int8'],
     loadModel: (weights, storage = 'f32') => loadGpuModel(device, weights, storage),
     close: () => device.close(),
   };
