@@ -128,6 +128,21 @@ export {
   spanWeight,
 } from './text/spans.ts';
 export { buildTextIndex, type TextIndex } from './text/suffix-array.ts';
+export { bisect, type Divergence, TraceShapeError } from './trace/bisect.ts';
+export { Recorder } from './trace/machine.ts';
+export {
+  backwardProgram,
+  flatGradient,
+  forwardProgram,
+  scoreProgram,
+  type TracedModel,
+  type UpdateNumbers,
+  type UpdateState,
+  updateProgram,
+} from './trace/passes.ts';
+export type { Program } from './trace/program.ts';
+export { operandBytes, resultBits, type Step } from './trace/step.ts';
+export { type Opening, Trace, TraceIndexError, verifyOpening } from './trace/trace.ts';
 export { createFullTrainer, type FullState, type FullTrainer } from './train/full.ts';
 export {
   adapterOf,

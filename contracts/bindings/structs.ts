@@ -781,6 +781,20 @@ export const StepJudgeOperation = {
   FromInteger: 8n,
   ToInteger: 9n,
   Dot: 10n,
+  Select: 11n,
+  PowerOfTwo: 12n,
+  WideAdd: 13n,
+  WideSubtract: 14n,
+  WideMultiply: 15n,
+  WideDivide: 16n,
+  WideSquareRoot: 17n,
+  WideLess: 18n,
+  Widen: 19n,
+  Narrow: 20n,
+  WideSelect: 21n,
+  WideExponent: 22n,
+  WideSignificand: 23n,
+  WideDot: 24n,
 } as const;
 
 export const TaskEscrowState = {

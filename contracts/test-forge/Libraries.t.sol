@@ -116,7 +116,7 @@ contract LibrariesTest is Base {
         IStepJudge.Step memory step =
             IStepJudge.Step(IStepJudge.Operation.Multiply, abi.encodePacked(a, b), said);
         bytes32 root = keccak256(abi.encodePacked(bytes1(0x02), uint256(1), judge.stepLeaf(step)));
-        (bool right, uint32 truth) = judge.judge(root, 1, 0, step, new bytes32[](0));
+        (bool right, uint64 truth) = judge.judge(root, 1, 0, step, new bytes32[](0));
         same(truth, SoftFloat.mul(a, b), "truth");
         check(right == (said == truth), "verdict");
         step.result ^= 1;

@@ -16,6 +16,8 @@ import {
   floatOperations,
   fromBits,
   randomPairs,
+  toBits,
+  wideCorners,
 } from './floats.ts';
 
 const chain = await startChain();
@@ -116,8 +118,65 @@ describe('StepJudge', () => {
     }
   });
 
+  test('computes every binary64 operation as the kernels do', async () => {
+    const words = new BigUint64Array(1);
+    const double = new Float64Array(words.buffer);
+    const fromWord = (word: bigint) => {
+      words[0] = word;
+      return double[0]!;
+    };
+    const toWord = (value: number) => {
+      double[0] = value;
+      return Number.isNaN(value) ? 0x7ff8000000000000n : words[0]!;
+    };
+    const wide = (...values: readonly bigint[]) => concat(values.map((word) => toBeHex(word, 8)));
+    const check = async (operation: bigint, operands: string, truth: bigint) =>
+      assert.equal(await StepJudge.compute(operation, operands), truth, `${operation} ${operands}`);
+    for (const [a, b] of wideCorners()) {
+      const [left, right] = [fromWord(a), fromWord(b)];
+      const both = wide(a, b);
+      await check(Operation.WideAdd, both, toWord(left + right));
+      await check(Operation.WideSubtract, both, toWord(left - right));
+      await check(Operation.WideMultiply, both, toWord(left * right));
+      await check(Operation.WideDivide, both, toWord(left / right));
+      await check(Operation.WideLess, both, left < right ? 1n : 0n);
+      await check(Operation.WideSquareRoot, wide(a), toWord(Math.sqrt(left)));
+      await check(Operation.Narrow, wide(a), BigInt(toBits(left)));
+      const word = Number(a >> 32n);
+      await check(Operation.Widen, operandsOf(word), toWord(fromBits(word)));
+      const field = Number((a >> 52n) & 0x7ffn);
+      await check(Operation.WideExponent, wide(a), toWord(field - 1023));
+      const significand = (a & 0xfffffffffffffn) | 0x3ff0000000000000n;
+      await check(Operation.WideSignificand, wide(a), significand);
+      const choice = Number(b & 1n);
+      const truth = choice === 1 ? a : b;
+      await check(Operation.WideSelect, concat([toBeHex(choice, 4), both]), truth);
+    }
+    const random = createRandom(getBytes(id('wide dot')), 'floats');
+    const draw = () => Float32Array.from({ length: 33 }, () => random.below(2_001) / 1_000 - 1);
+    const [left, right] = [draw(), draw()];
+    let sum = 1 / 3;
+    const slices = [left, right].flatMap((part) => [...new Uint32Array(part.buffer)]);
+    const operands = concat([wide(toWord(sum)), operandsOf(...slices)]);
+    for (let k = 0; k < left.length; k += 1) sum += left[k]! * right[k]!;
+    await check(Operation.WideDot, operands, toWord(sum));
+  });
+
+  test('chooses, and makes a power of two', async () => {
+    for (const condition of [0, 1, 7]) {
+      const operands = operandsOf(condition, ONE, 0);
+      const truth = BigInt(condition === 0 ? 0 : ONE);
+      assert.equal(await StepJudge.compute(Operation.Select, operands), truth);
+    }
+    for (let n = -126; n <= 127; n += 11) {
+      const operands = operandsOf(toBits(12_582_912 + n));
+      const truth = BigInt(toBits(2 ** n));
+      assert.equal(await StepJudge.compute(Operation.PowerOfTwo, operands), truth);
+    }
+  });
+
   const stepBytes = ({ operation, operands, result }: StepJudgeStepInput) =>
-    concat([toBeHex(operation, 1), toBeHex(result, 4), hexlify(operands)]);
+    concat([toBeHex(operation, 1), toBeHex(result, 8), hexlify(operands)]);
   const judge = (tree: MerkleTree, index: number, step: StepJudgeStepInput) =>
     StepJudge.judge(hexlify(tree.root), tree.count, index, step, siblings(tree, index));
 
@@ -152,6 +211,17 @@ describe('StepJudge', () => {
       [Operation.Dot, 1],
       [Operation.Dot, 4],
       [Operation.Dot, 2_051],
+      [Operation.Select, 2],
+      [Operation.PowerOfTwo, 2],
+      [Operation.Widen, 2],
+      [Operation.Narrow, 1],
+      [Operation.WideLess, 3],
+      [Operation.WideSquareRoot, 4],
+      [Operation.WideSelect, 4],
+      [Operation.WideExponent, 0],
+      [Operation.WideDot, 2],
+      [Operation.WideDot, 5],
+      [Operation.WideDot, 2_052],
     ] as const) {
       const call = StepJudge.compute(operation, operandsOf(...Array<number>(count).fill(ONE)));
       await assert.rejects(call.catch(toReverted), { error: 'StepJudgeOperands' });

@@ -25,7 +25,7 @@ export function fromBits(word: number): number {
 }
 
 /** The bits of the nearest float, every NaN being the canonical one. */
-function toBits(value: number): number {
+export function toBits(value: number): number {
   if (Number.isNaN(value)) return CANONICAL_NAN;
   float[0] = Math.fround(value);
   return bits[0]!;
@@ -172,4 +172,43 @@ export async function compareFloats(
 function describe(operation: string, a: number, b: number, actual: number, wanted: number): string {
   const hex = (word: number) => `0x${word.toString(16).padStart(8, '0')}`;
   return `${operation}(${hex(a)}, ${hex(b)}) = ${hex(actual)}, not ${hex(wanted)}`;
+}
+
+const wideMagnitudes = [
+  0n, // zero
+  1n, // smallest subnormal
+  0xfffffffffffffn, // largest subnormal
+  0x10000000000000n, // smallest normal
+  0x36a0000000000000n, // 2^-149, the smallest binary32
+  0x369fffffffffffffn,
+  0x380fffffffffffffn, // between binary32's subnormal and normal numbers
+  0x3ca0000000000000n, // 2^-53, half a unit in the last place of 1
+  0x3ff0000000000000n, // 1
+  0x3ff0000010000000n, // half a binary32 unit above 1
+  0x3ff0000010000001n,
+  0x3ff5555555555555n,
+  0x400921fb54442d18n, // pi
+  0x4340000000000001n, // 2^53 + 2
+  0x47efffffefffffffn, // the largest that narrows to a finite number
+  0x47effffff0000000n,
+  0x7fefffffffffffffn, // largest finite
+  0x7ff0000000000000n, // infinity
+  0x7ff8000000000000n, // canonical NaN
+];
+
+/** Pairs of binary64 words: corners of either sign, and neighbours of random ones. */
+export function* wideCorners(): Generator<[bigint, bigint]> {
+  const random = createRandom(getBytes(id('contracts/floats/wide')), 'floats');
+  for (const [i, a] of wideMagnitudes.entries()) {
+    for (const step of [1, 2, 7]) {
+      const b = wideMagnitudes[(i * step + step) % wideMagnitudes.length]!;
+      const signs = BigInt(random.below(4));
+      yield [a | ((signs & 1n) << 63n), b | ((signs >> 1n) << 63n)];
+    }
+  }
+  for (let i = 0; i < 24; i += 1) {
+    const a = (BigInt((random.uint32() & 0x83ffffff) >>> 0) << 32n) | BigInt(random.uint32());
+    const near = BigInt(random.below(9)) - 4n;
+    yield [a | 0x3c00000000000000n, (a | 0x3c00000000000000n) + near];
+  }
 }

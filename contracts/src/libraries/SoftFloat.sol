@@ -143,7 +143,7 @@ library SoftFloat {
             uint256 quotient = scaled / bottom;
             // The lowest bit says that something was left over, which is all that rounding needs to know.
             if (quotient * bottom != scaled) quotient |= 1;
-            return sign | _round(quotient, topExponent - bottomExponent - 64);
+            return sign | round(quotient, topExponent - bottomExponent - 64);
         }
     }
 
@@ -162,7 +162,7 @@ library SoftFloat {
             }
             uint256 root = Int8Dot.isqrt(scaled);
             if (root * root != scaled) root |= 1;
-            return _round(root, exponent / 2);
+            return round(root, exponent / 2);
         }
     }
 
@@ -178,8 +178,8 @@ library SoftFloat {
     /// @notice Nearest float of an integer.
     function fromInt(int64 value) internal pure returns (uint256) {
         unchecked {
-            if (value >= 0) return _round(uint256(int256(value)), 0);
-            return SIGN | _round(uint256(-int256(value)), 0);
+            if (value >= 0) return round(uint256(int256(value)), 0);
+            return SIGN | round(uint256(-int256(value)), 0);
         }
     }
 
@@ -213,10 +213,10 @@ library SoftFloat {
             if (distance > 64) distance = 64;
             larger <<= 64;
             smaller <<= 64 - distance;
-            if ((a ^ b) & SIGN == 0) return (a & SIGN) | _round(larger + smaller, exponent - 64);
+            if ((a ^ b) & SIGN == 0) return (a & SIGN) | round(larger + smaller, exponent - 64);
             // x - x is +0 in this rounding.
             if (larger == smaller) return 0;
-            return (a & SIGN) | _round(larger - smaller, exponent - 64);
+            return (a & SIGN) | round(larger - smaller, exponent - 64);
         }
     }
 
@@ -229,7 +229,7 @@ library SoftFloat {
         unchecked {
             (uint256 left, int256 leftExponent) = _split(a);
             (uint256 right, int256 rightExponent) = _split(b);
-            return sign | _round(left * right, leftExponent + rightExponent);
+            return sign | round(left * right, leftExponent + rightExponent);
         }
     }
 
@@ -244,7 +244,7 @@ library SoftFloat {
 
     /// @dev The float nearest to value * 2^exponent, for a value below 2^128. Rounding happens once: a value whose lowest
     /// bit stands for a remainder must have more than 25 bits.
-    function _round(uint256 value, int256 exponent) private pure returns (uint256) {
+    function round(uint256 value, int256 exponent) internal pure returns (uint256) {
         if (value == 0) return 0;
         unchecked {
             uint256 top = 0;
