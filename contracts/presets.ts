@@ -118,7 +118,7 @@ export const presets: Record<PresetName, ParametersValues> = {
       servingLockWei: 200n * OPEN_WEI,
       trainingLockWei: 200n * OPEN_WEI,
       abandonBondWei: 20n * OPEN_WEI,
-      maxStakers: 256n,
+      maxStakers: 1_000n,
     },
     timing: {
       challengeWindowSeconds: 1n * HOUR,
@@ -146,7 +146,7 @@ export const presets: Record<PresetName, ParametersValues> = {
       servingLockWei: 5_000n * OPEN_WEI,
       trainingLockWei: 5_000n * OPEN_WEI,
       abandonBondWei: 500n * OPEN_WEI,
-      maxStakers: 1_024n,
+      maxStakers: 10_000n,
     },
     timing: {
       challengeWindowSeconds: 1n * DAY,

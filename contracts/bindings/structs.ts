@@ -80,14 +80,11 @@ export type EpochsEpoch = {
   readonly receiptsRoot: string;
   readonly manifest: string;
   readonly totalWei: bigint;
-  readonly potTotalWei: bigint;
-  readonly anchorer: string;
   readonly leafCount: bigint;
   readonly receiptCount: bigint;
   readonly finalised: boolean;
   readonly openedBlock: bigint;
   readonly anchoredBlock: bigint;
-  readonly anchoredAt: bigint;
   readonly finalisableAt: bigint;
 };
 
@@ -96,14 +93,11 @@ export type EpochsEpochInput = {
   readonly receiptsRoot: BytesLike;
   readonly manifest: BytesLike;
   readonly totalWei: BigNumberish;
-  readonly potTotalWei: BigNumberish;
-  readonly anchorer: string;
   readonly leafCount: BigNumberish;
   readonly receiptCount: BigNumberish;
   readonly finalised: boolean;
   readonly openedBlock: BigNumberish;
   readonly anchoredBlock: BigNumberish;
-  readonly anchoredAt: BigNumberish;
   readonly finalisableAt: BigNumberish;
 };
 

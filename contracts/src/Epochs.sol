@@ -21,19 +21,41 @@ contract Epochs is IEpochs, Credits {
     address public immutable inferenceEscrow;
     address public immutable referee;
 
+    /// @dev What an anchor leaves behind; with its receiptsRoot and manifest three slots.
+    struct Anchor {
+        bytes32 receiptsRoot;
+        bytes32 manifest;
+        uint96 totalWei;
+        uint32 leafCount;
+        uint32 receiptCount;
+        uint48 anchoredBlock;
+        uint48 finalisableAt;
+    }
+
+    /// @dev What claims are judged by, besides _payoutRoots: one slot.
+    struct Final {
+        uint96 totalWei;
+        uint96 claimedTotalWei;
+        uint32 leafCount;
+        uint32 epoch;
+    }
+
+    struct Account {
+        uint128 claimedWei;
+        uint128 withheldWei;
+    }
+
     /// @notice Epochs anchored so far; the open epoch is the next number. Epochs count from 1.
     uint64 public epochCount;
-    /// @notice Epochs finalised so far.
-    uint64 public finalisedCount;
     /// @notice All that ever came into pots, in wei.
-    uint256 public potTotalWei;
-    /// @notice All that claims took out of pots, in wei: paid to accounts or credited to clients.
-    uint256 public claimedTotalWei;
+    uint128 public potTotalWei;
+    uint48 private immutable _deployedBlock;
+    Final private _final;
+    /// @dev Of the epochs by their number modulo 2: at most one stands behind the last final one.
+    bytes32[2] private _payoutRoots;
     mapping(uint64 epoch => uint256 amountWei) public potOf;
-    mapping(address account => uint256 amountWei) public claimedWei;
-    /// @notice What is still to come off an account's claims, in wei.
-    mapping(address account => uint256 amountWei) public withheldWei;
-    mapping(uint64 epoch => Epoch) private _epochs;
+    mapping(address account => Account) private _accounts;
+    mapping(uint64 epoch => Anchor) private _anchors;
     mapping(address account => Withholding[]) private _withholdings;
     mapping(address account => uint256) private _served;
 
@@ -42,7 +64,7 @@ contract Epochs is IEpochs, Credits {
         staking = staking_;
         inferenceEscrow = inferenceEscrow_;
         referee = referee_;
-        _epochs[1].openedBlock = uint64(block.number);
+        _deployedBlock = uint48(block.number);
     }
 
     /// @notice Adds the value sent to the open epoch's pot.
@@ -50,8 +72,9 @@ contract Epochs is IEpochs, Credits {
         require(msg.sender == inferenceEscrow, EpochsUnauthorised(msg.sender));
         epoch = epochCount + 1;
         potOf[epoch] += msg.value;
-        potTotalWei += msg.value;
-        emit EpochFunded(epoch, msg.value, potTotalWei);
+        uint128 totalWei = potTotalWei + uint128(msg.value);
+        potTotalWei = totalWei;
+        emit EpochFunded(epoch, msg.value, totalWei);
     }
 
     /// @notice Closes the open epoch with the roots of its payouts and receipts.
@@ -65,32 +88,42 @@ contract Epochs is IEpochs, Credits {
         uint32 receiptCount,
         bytes32 manifest
     ) external {
-        _checkAnchor(epoch, totalWei);
-        Epoch storage opened = _epochs[epoch];
-        opened.payoutRoot = payoutRoot;
-        opened.receiptsRoot = receiptsRoot;
-        opened.manifest = manifest;
-        opened.totalWei = uint128(totalWei);
-        opened.potTotalWei = uint128(potTotalWei);
-        opened.anchorer = msg.sender;
-        opened.leafCount = leafCount;
-        opened.receiptCount = receiptCount;
-        opened.anchoredBlock = uint64(block.number);
-        opened.anchoredAt = uint64(block.timestamp);
-        opened.finalisableAt = uint64(block.timestamp + parameters.timing().challengeWindowSeconds);
+        (uint256 windowSeconds, uint256 potWei) = _checkAnchor(epoch, totalWei);
+        uint48 finalisableAt = uint48(block.timestamp + windowSeconds);
+        _payoutRoots[epoch % 2] = payoutRoot;
+        _anchors[epoch] = Anchor({
+            receiptsRoot: receiptsRoot,
+            manifest: manifest,
+            totalWei: uint96(totalWei),
+            leafCount: leafCount,
+            receiptCount: receiptCount,
+            anchoredBlock: uint48(block.number),
+            finalisableAt: finalisableAt
+        });
         epochCount = epoch;
-        _epochs[epoch + 1].openedBlock = uint64(block.number);
-        _emitAnchored(epoch);
+        emit EpochAnchored(
+            epoch,
+            msg.sender,
+            payoutRoot,
+            leafCount,
+            totalWei,
+            potWei,
+            receiptsRoot,
+            receiptCount,
+            manifest,
+            finalisableAt
+        );
     }
 
     /// @notice Makes an anchored epoch the one that claims are judged by, after its window.
     function finalise(uint64 epoch) external {
         require(epoch > 0 && epoch <= epochCount, EpochsUnknownEpoch(epoch));
-        Epoch storage anchored = _epochs[epoch];
-        require(!anchored.finalised, EpochsAlreadyFinalised(epoch));
+        Anchor storage anchored = _anchors[epoch];
+        require(epoch > _final.epoch, EpochsAlreadyFinalised(epoch));
         require(block.timestamp >= anchored.finalisableAt, EpochsWindowOpen(epoch, anchored.finalisableAt));
-        anchored.finalised = true;
-        finalisedCount = epoch;
+        _final.totalWei = anchored.totalWei;
+        _final.leafCount = anchored.leafCount;
+        _final.epoch = uint32(epoch);
         emit EpochFinalised(epoch, anchored.totalWei);
     }
 
@@ -99,42 +132,82 @@ contract Epochs is IEpochs, Credits {
         external
         returns (uint256 paidWei)
     {
-        _checkPayout(account, cumulativeWei, index, proof);
-        uint256 beforeWei = claimedWei[account];
-        require(cumulativeWei > beforeWei, EpochsNothingDue(account));
-        uint256 dueWei = cumulativeWei - beforeWei;
+        Final memory last = _final;
+        _checkPayout(last, account, cumulativeWei, index, proof);
+        Account memory state = _accounts[account];
+        require(cumulativeWei > state.claimedWei, EpochsNothingDue(account));
+        uint256 dueWei = cumulativeWei - state.claimedWei;
         uint256 takenWei;
-        if (withheldWei[account] > 0) takenWei = _serve(account, dueWei);
+        if (state.withheldWei > 0) takenWei = _serve(account, dueWei);
+        state.withheldWei -= uint128(takenWei);
         // While withholdings are left over, nothing is paid to the account itself.
-        if (withheldWei[account] == 0) {
+        if (state.withheldWei == 0) {
             paidWei = dueWei - takenWei;
             takenWei = dueWei;
         }
-        _book(account, beforeWei + takenWei, takenWei);
-        emit Claimed(account, finalisedCount, paidWei, beforeWei + takenWei);
+        // No root, whatever it says, pays out more than its total, which is at most what is in the pots.
+        uint256 allWei = last.claimedTotalWei + takenWei;
+        require(allWei <= last.totalWei, EpochsClaimsAboveTotal(allWei, last.totalWei));
+        last.claimedTotalWei = uint96(allWei);
+        _final = last;
+        state.claimedWei += uint128(takenWei);
+        _accounts[account] = state;
+        emit Claimed(account, last.epoch, paidWei, state.claimedWei);
         if (paidWei > 0) _send(account, paidWei);
     }
 
     /// @notice Lets the referee take an amount off an account's next claims, for a client.
-    function withhold(address account, uint256 amountWei, address client) external {
+    function withhold(address account, uint96 amountWei, address client) external {
         require(msg.sender == referee, EpochsUnauthorised(msg.sender));
         if (amountWei == 0) return;
-        _withholdings[account].push(Withholding(client, uint128(amountWei)));
-        withheldWei[account] += amountWei;
+        _withholdings[account].push(Withholding(client, amountWei));
+        _accounts[account].withheldWei += amountWei;
         emit Withheld(account, client, amountWei);
     }
 
     // ---------------------------------------------------------------- views
 
+    /// @notice Epochs finalised so far.
+    function finalisedCount() external view returns (uint64) {
+        return _final.epoch;
+    }
+
+    /// @notice All that claims took out of pots, in wei: paid to accounts or credited to clients.
+    function claimedTotalWei() external view returns (uint256) {
+        return _final.claimedTotalWei;
+    }
+
+    function claimedWei(address account) external view returns (uint256) {
+        return _accounts[account].claimedWei;
+    }
+
+    /// @notice What is still to come off an account's claims, in wei.
+    function withheldWei(address account) external view returns (uint256) {
+        return _accounts[account].withheldWei;
+    }
+
     /// @notice An anchored epoch, or the open one, of which only openedBlock is set.
     function getEpoch(uint64 epoch) external view returns (Epoch memory) {
         require(epoch > 0 && epoch <= epochCount + 1, EpochsUnknownEpoch(epoch));
-        return _epochs[epoch];
+        Anchor storage anchored = _anchors[epoch];
+        bool isJudgedBy = epoch <= epochCount && epoch >= _final.epoch;
+        return Epoch({
+            payoutRoot: isJudgedBy ? _payoutRoots[epoch % 2] : bytes32(0),
+            receiptsRoot: anchored.receiptsRoot,
+            manifest: anchored.manifest,
+            totalWei: anchored.totalWei,
+            leafCount: anchored.leafCount,
+            receiptCount: anchored.receiptCount,
+            finalised: epoch <= _final.epoch,
+            openedBlock: epoch == 1 ? _deployedBlock : _anchors[epoch - 1].anchoredBlock,
+            anchoredBlock: anchored.anchoredBlock,
+            finalisableAt: anchored.finalisableAt
+        });
     }
 
     function receiptsOf(uint64 epoch) external view returns (bytes32 receiptsRoot, uint32 receiptCount) {
         require(epoch > 0 && epoch <= epochCount, EpochsUnknownEpoch(epoch));
-        return (_epochs[epoch].receiptsRoot, _epochs[epoch].receiptCount);
+        return (_anchors[epoch].receiptsRoot, _anchors[epoch].receiptCount);
     }
 
     /// @notice Withholdings of an account that are not served yet, in their order.
@@ -152,57 +225,37 @@ contract Epochs is IEpochs, Credits {
 
     /// @notice Sum of all buckets, in wei.
     function accountedWei() external view returns (uint256) {
-        return potTotalWei - claimedTotalWei + creditsTotalWei;
+        return potTotalWei - _final.claimedTotalWei + creditsTotalWei;
     }
 
     // ---------------------------------------------------------------- inside
 
-    function _checkAnchor(uint64 epoch, uint256 totalWei) private view {
+    function _checkAnchor(uint64 epoch, uint256 totalWei) private view returns (uint256 windowSeconds, uint256 potWei) {
         uint64 previous = epochCount;
+        Final memory last = _final;
         require(epoch == previous + 1, EpochsOutOfOrder(epoch, previous + 1));
-        require(previous == finalisedCount, EpochsPreviousOpen(previous));
-        uint256 neededWei = parameters.bonds().minStakeWei;
-        uint256 freeWei = staking.getAccount(msg.sender).freeWei;
+        require(previous == last.epoch, EpochsPreviousOpen(previous));
+        uint256 neededWei;
+        (neededWei, windowSeconds) = parameters.anchoring();
+        uint256 freeWei = staking.freeOf(msg.sender);
         require(freeWei >= neededWei, EpochsStakeShort(msg.sender, freeWei, neededWei));
-        require(totalWei <= potTotalWei, EpochsTotalAbovePot(totalWei, potTotalWei));
-        uint256 previousWei = _epochs[previous].totalWei;
-        require(totalWei >= previousWei, EpochsTotalFell(totalWei, previousWei));
+        potWei = potTotalWei;
+        require(totalWei <= potWei && totalWei <= type(uint96).max, EpochsTotalAbovePot(totalWei, potWei));
+        require(totalWei >= last.totalWei, EpochsTotalFell(totalWei, last.totalWei));
     }
 
-    function _checkPayout(address account, uint256 cumulativeWei, uint256 index, bytes32[] calldata proof)
-        private
-        view
-    {
-        require(finalisedCount > 0, EpochsNothingFinalised());
-        Epoch storage last = _epochs[finalisedCount];
+    function _checkPayout(
+        Final memory last,
+        address account,
+        uint256 cumulativeWei,
+        uint256 index,
+        bytes32[] calldata proof
+    ) private view {
+        require(last.epoch > 0, EpochsNothingFinalised());
         bytes32 leaf = payoutLeaf(index, account, cumulativeWei);
         require(
-            MerkleTree.verify(last.payoutRoot, leaf, index, last.leafCount, proof),
+            MerkleTree.verify(_payoutRoots[last.epoch % 2], leaf, index, last.leafCount, proof),
             EpochsProofInvalid(account, cumulativeWei, index)
-        );
-    }
-
-    /// @dev No root, whatever it says, pays out more than its total, which is at most what is in the pots.
-    function _book(address account, uint256 accountWei, uint256 takenWei) private {
-        uint256 totalWei = _epochs[finalisedCount].totalWei;
-        uint256 allWei = claimedTotalWei + takenWei;
-        require(allWei <= totalWei, EpochsClaimsAboveTotal(allWei, totalWei));
-        claimedWei[account] = accountWei;
-        claimedTotalWei = allWei;
-    }
-
-    function _emitAnchored(uint64 epoch) private {
-        Epoch storage anchored = _epochs[epoch];
-        emit EpochAnchored(
-            epoch,
-            anchored.anchorer,
-            anchored.payoutRoot,
-            anchored.leafCount,
-            anchored.totalWei,
-            anchored.receiptsRoot,
-            anchored.receiptCount,
-            anchored.manifest,
-            anchored.finalisableAt
         );
     }
 
@@ -215,13 +268,12 @@ contract Epochs is IEpochs, Credits {
             Withholding storage entry = queue[place];
             uint256 leftWei = dueWei - servedWei;
             uint256 partWei = entry.amountWei < leftWei ? entry.amountWei : leftWei;
-            entry.amountWei -= uint128(partWei);
+            entry.amountWei -= uint96(partWei);
             servedWei += partWei;
             _credit(entry.client, partWei);
             emit WithheldPaid(account, entry.client, partWei);
             if (entry.amountWei == 0) place++;
         }
         _served[account] = place;
-        withheldWei[account] -= servedWei;
     }
 }

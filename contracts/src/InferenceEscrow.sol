@@ -21,7 +21,20 @@ contract InferenceEscrow is IInferenceEscrow, Credits, EIP712 {
     IEpochs public immutable epochs;
     address public immutable treasury;
 
-    mapping(address client => mapping(address provider => Channel)) private _channels;
+    /// @dev What a collection reads and writes, in one slot: up to 309 million OPEN each, fees in millions of wei.
+    struct Open {
+        uint88 balanceWei;
+        uint88 computeWei;
+        uint80 feeMillions;
+    }
+
+    struct Thawing {
+        uint128 amountWei;
+        uint64 readyAt;
+    }
+
+    mapping(address client => mapping(address provider => Open)) private _open;
+    mapping(address client => mapping(address provider => Thawing)) private _thawing;
     /// @notice Sum of all balances and thawing amounts, in wei.
     uint256 public depositedTotalWei;
 
@@ -36,36 +49,37 @@ contract InferenceEscrow is IInferenceEscrow, Credits, EIP712 {
     /// @notice Adds the value sent to the caller's balance with a provider.
     function deposit(address provider) external payable {
         require(msg.value > 0, InferenceEscrowAmountZero());
-        _channels[msg.sender][provider].balanceWei += uint128(msg.value);
+        Open storage open = _open[msg.sender][provider];
+        open.balanceWei = _fits(open.balanceWei + msg.value);
         depositedTotalWei += msg.value;
         emit ChannelDeposited(msg.sender, provider, msg.value);
     }
 
     /// @notice Starts to thaw part of a balance; vouchers can draw on it until it is withdrawn.
     function requestThaw(address provider, uint256 amountWei) external {
-        Channel storage channel = _channels[msg.sender][provider];
+        Open storage open = _open[msg.sender][provider];
+        Thawing storage thawing = _thawing[msg.sender][provider];
         require(amountWei > 0, InferenceEscrowAmountZero());
         require(
-            amountWei <= channel.balanceWei,
-            InferenceEscrowBalanceShort(msg.sender, provider, amountWei, channel.balanceWei)
+            amountWei <= open.balanceWei,
+            InferenceEscrowBalanceShort(msg.sender, provider, amountWei, open.balanceWei)
         );
-        channel.balanceWei -= uint128(amountWei);
-        channel.thawingWei += uint128(amountWei);
-        channel.thawReadyAt = uint64(block.timestamp + parameters.timing().thawSeconds);
-        emit ChannelThawRequested(msg.sender, provider, amountWei, channel.thawReadyAt);
+        open.balanceWei -= uint88(amountWei);
+        thawing.amountWei += uint128(amountWei);
+        thawing.readyAt = uint64(block.timestamp + parameters.timing().thawSeconds);
+        emit ChannelThawRequested(msg.sender, provider, amountWei, thawing.readyAt);
     }
 
     /// @notice Pays the caller what has thawed and was not drawn on meanwhile.
     function withdraw(address provider) external returns (uint256 amountWei) {
-        Channel storage channel = _channels[msg.sender][provider];
-        amountWei = channel.thawingWei;
+        Thawing storage thawing = _thawing[msg.sender][provider];
+        amountWei = thawing.amountWei;
         require(amountWei > 0, InferenceEscrowNothingThawing(msg.sender, provider));
         require(
-            block.timestamp >= channel.thawReadyAt,
-            InferenceEscrowStillThawing(msg.sender, provider, channel.thawReadyAt)
+            block.timestamp >= thawing.readyAt,
+            InferenceEscrowStillThawing(msg.sender, provider, thawing.readyAt)
         );
-        channel.thawingWei = 0;
-        channel.thawReadyAt = 0;
+        delete _thawing[msg.sender][provider];
         depositedTotalWei -= amountWei;
         emit ChannelWithdrawn(msg.sender, provider, amountWei);
         _send(msg.sender, amountWei);
@@ -82,11 +96,21 @@ contract InferenceEscrow is IInferenceEscrow, Credits, EIP712 {
         uint256 platformPpm = parameters.fees().platformPpm;
         uint256 treasuryWei = 0;
         uint256 potTotalWei = 0;
+        uint256 owedWei = 0;
+        uint256 computeTotalWei = 0;
         for (uint256 i = 0; i < vouchers.length; i++) {
-            (uint256 platformWei, uint256 potWei) = _collect(vouchers[i], signatures[i], platformPpm);
+            (uint256 computeWei, uint256 platformWei, uint256 potWei) =
+                _collect(vouchers[i], signatures[i], platformPpm);
+            computeTotalWei += computeWei;
             treasuryWei += platformWei;
             potTotalWei += potWei;
+            owedWei += computeWei;
+            // One credit for all vouchers of a provider that stand together.
+            if (i + 1 < vouchers.length && vouchers[i + 1].provider == vouchers[i].provider) continue;
+            _credit(vouchers[i].provider, owedWei);
+            owedWei = 0;
         }
+        depositedTotalWei -= computeTotalWei + treasuryWei + potTotalWei;
         _credit(treasury, treasuryWei);
         if (potTotalWei == 0) return;
         uint64 epoch = epochs.fund{value: potTotalWei}();
@@ -96,7 +120,15 @@ contract InferenceEscrow is IInferenceEscrow, Credits, EIP712 {
     // ---------------------------------------------------------------- views
 
     function getChannel(address client, address provider) external view returns (Channel memory) {
-        return _channels[client][provider];
+        Open storage open = _open[client][provider];
+        Thawing storage thawing = _thawing[client][provider];
+        return Channel({
+            balanceWei: open.balanceWei,
+            thawingWei: thawing.amountWei,
+            thawReadyAt: thawing.readyAt,
+            computeWei: open.computeWei,
+            feeWei: uint128(open.feeMillions * ONE)
+        });
     }
 
     /// @notice The EIP-712 digest that the client signs.
@@ -113,50 +145,58 @@ contract InferenceEscrow is IInferenceEscrow, Credits, EIP712 {
 
     function _collect(Voucher calldata voucher, bytes calldata signature, uint256 platformPpm)
         private
-        returns (uint256 platformWei, uint256 potWei)
+        returns (uint256 computeWei, uint256 platformWei, uint256 potWei)
     {
         address client = voucher.client;
         (address signer,,) = ECDSA.tryRecoverCalldata(voucherDigest(voucher), signature);
         require(signer == client && signer != address(0), InferenceEscrowSignerMismatch(client, signer));
-        Channel storage channel = _channels[client][voucher.provider];
-        (uint256 computeWei, uint256 feeWei) = _increase(channel, voucher);
-        _draw(channel, voucher, computeWei + feeWei);
-        channel.computeWei += uint128(computeWei);
-        channel.feeWei += uint128(feeWei);
-        _credit(voucher.provider, computeWei);
+        Open memory open = _open[client][voucher.provider];
+        uint256 feeWei;
+        (computeWei, feeWei) = _increase(open, voucher);
+        open.balanceWei = uint88(open.balanceWei - _draw(open.balanceWei, voucher, computeWei + feeWei));
+        open.computeWei = _fits(voucher.cumulativeComputeWei);
+        // Paid out of what exists, so that it fits.
+        open.feeMillions = uint80(voucher.cumulativeFeeWei / ONE);
+        _open[client][voucher.provider] = open;
         platformWei = feeWei * platformPpm / ONE;
         potWei = feeWei - platformWei;
         emit VoucherCollected(client, voucher.provider, computeWei, platformWei, potWei);
     }
 
-    function _increase(Channel storage channel, Voucher calldata voucher)
+    function _increase(Open memory open, Voucher calldata voucher)
         private
-        view
+        pure
         returns (uint256 computeWei, uint256 feeWei)
     {
         // Fees in whole millions of wei make every division by PPM exact, per receipt and in any sum of receipts.
         require(voucher.cumulativeFeeWei % ONE == 0, InferenceEscrowFeeUneven(voucher.cumulativeFeeWei));
-        bool falls =
-            voucher.cumulativeComputeWei < channel.computeWei || voucher.cumulativeFeeWei < channel.feeWei;
+        uint256 paidFeeWei = open.feeMillions * ONE;
+        bool falls = voucher.cumulativeComputeWei < open.computeWei || voucher.cumulativeFeeWei < paidFeeWei;
         require(!falls, InferenceEscrowVoucherStale(voucher.client, voucher.provider));
-        computeWei = voucher.cumulativeComputeWei - channel.computeWei;
-        feeWei = voucher.cumulativeFeeWei - channel.feeWei;
+        computeWei = voucher.cumulativeComputeWei - open.computeWei;
+        feeWei = voucher.cumulativeFeeWei - paidFeeWei;
         require(computeWei > 0 || feeWei > 0, InferenceEscrowVoucherStale(voucher.client, voucher.provider));
     }
 
     /// @dev Takes from the balance first, then from what is thawing.
-    function _draw(Channel storage channel, Voucher calldata voucher, uint256 amountWei) private {
-        uint256 balanceWei = channel.balanceWei;
-        uint256 thawingWei = channel.thawingWei;
+    /// @return fromBalanceWei What is to come off the balance.
+    function _draw(uint256 balanceWei, Voucher calldata voucher, uint256 amountWei)
+        private
+        returns (uint256 fromBalanceWei)
+    {
+        if (amountWei <= balanceWei) return amountWei;
+        Thawing storage thawing = _thawing[voucher.client][voucher.provider];
+        uint256 haveWei = balanceWei + thawing.amountWei;
         require(
-            amountWei <= balanceWei + thawingWei,
-            InferenceEscrowBalanceShort(voucher.client, voucher.provider, amountWei, balanceWei + thawingWei)
+            amountWei <= haveWei,
+            InferenceEscrowBalanceShort(voucher.client, voucher.provider, amountWei, haveWei)
         );
-        uint256 fromBalanceWei = amountWei < balanceWei ? amountWei : balanceWei;
-        channel.balanceWei = uint128(balanceWei - fromBalanceWei);
-        if (amountWei > fromBalanceWei) {
-            channel.thawingWei = uint128(thawingWei - (amountWei - fromBalanceWei));
-        }
-        depositedTotalWei -= amountWei;
+        thawing.amountWei -= uint128(amountWei - balanceWei);
+        return balanceWei;
+    }
+
+    function _fits(uint256 amountWei) private pure returns (uint88) {
+        require(amountWei <= type(uint88).max, InferenceEscrowAmountTooLarge(amountWei));
+        return uint88(amountWei);
     }
 }

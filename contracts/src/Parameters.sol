@@ -11,7 +11,7 @@ import {IParameters} from "./interfaces/IParameters.sol";
 contract Parameters is IParameters, Ownable2Step {
     uint256 private constant ONE = 1_000_000;
     uint256 private constant MAX_COMMITTEE = 21;
-    uint256 private constant MAX_STAKERS = 1024;
+    uint256 private constant MAX_STAKERS = 65_536;
     uint256 private constant MAX_SELF_CHALLENGE_PPM = 500_000;
 
     uint256 public constant RULES_GRACE_SECONDS = 1 hours;
@@ -81,6 +81,11 @@ contract Parameters is IParameters, Ownable2Step {
     /// @notice What the list of stakers is kept by.
     function listing() external view returns (uint256 minStakeWei, uint256 maxStakers) {
         return (_values.bonds.minStakeWei, _values.bonds.maxStakers);
+    }
+
+    /// @notice What an anchor is held to.
+    function anchoring() external view returns (uint256 minStakeWei, uint256 challengeWindowSeconds) {
+        return (_values.bonds.minStakeWei, _values.timing.challengeWindowSeconds);
     }
 
     function timing() external view returns (Timing memory) {

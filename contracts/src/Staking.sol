@@ -3,25 +3,28 @@ pragma solidity 0.8.37;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
 import {Credits} from "./Credits.sol";
 import {IParameters} from "./interfaces/IParameters.sol";
 import {IStaking} from "./interfaces/IStaking.sol";
 import {Locks} from "./libraries/Locks.sol";
-import {Sortition} from "./libraries/Sortition.sol";
+import {StakeTree} from "./libraries/StakeTree.sol";
 
 /// @title Stake: free, locked under a lock id, or thawing
 /// @notice A lock is one task's or one provider's serving bond and is never counted twice. Only free stake thaws. Slashed
 /// stake is divided by Parameters: credits for challenger and requester, the rest stays here for good and is counted
 /// as burned. An owner may name a worker key: it works and answers with the owner's stake, and can never take it out. Buckets: free + locked + thawing + credits + burned = everything that was ever paid in and not paid out.
 contract Staking is IStaking, Credits, EIP712 {
-    using Checkpoints for Checkpoints.Trace208;
+    using StakeTree for StakeTree.Tree;
+    using StakeTree for StakeTree.Omitted;
 
     uint8 public constant PROVIDER = 1;
     uint8 public constant VERIFIER = 2;
     uint256 private constant ONE = 1_000_000;
     bytes32 private constant WORKER_TYPE =
         keccak256("WorkerKey(address owner,address worker,uint256 nonce,uint64 deadline)");
+    bytes32 private constant SORTITION_TAG = keccak256("openledger/sortition/2");
+    /// @dev Stake counts in a draw in whole millionths of an OPEN, so that sums fit in 56 bits.
+    uint256 private constant WEIGHT_WEI = 1e12;
 
     IParameters public immutable parameters;
     address public immutable taskEscrow;
@@ -36,12 +39,17 @@ contract Staking is IStaking, Credits, EIP712 {
         uint8 roles;
         // Place in the list of stakers, from 1; 0 when not listed.
         uint32 position;
+        // Place in the tree of verifiers, from 1 and for ever; 0 before the first weight.
+        uint32 seat;
+        // What stands there now.
+        uint64 weight;
     }
 
     mapping(address account => Holding) private _holdings;
     mapping(bytes32 lockId => Lock) private _locks;
-    // Stake and roles over time, packed as stake << 8 | roles, by block.
-    mapping(address account => Checkpoints.Trace208) private _history;
+    // Weights of listed verifiers, at every block.
+    StakeTree.Tree private _tree;
+    address[] private _seats;
     address[] private _stakers;
     // Whose stake a worker key works with; kept for ever, so that a retired key never works for anybody again.
     mapping(address worker => address owner) private _owners;
@@ -219,7 +227,13 @@ contract Staking is IStaking, Credits, EIP712 {
         _credit(challenger, challengerWei);
         _credit(requester, requesterWei);
         emit Slashed(lockId, owner, challenger, requester, amountWei, challengerWei, requesterWei, restWei);
-        _changed(owner);
+        // The list and the tree follow by settle: what a verdict costs must not grow with the number of verifiers.
+        _emitChanged(owner);
+    }
+
+    /// @notice Brings the list of stakers and the draw to what an account's stake is since a slash; anybody may send it.
+    function settle(address account) external {
+        _settle(ownerOf(account));
     }
 
     // ---------------------------------------------------------------- views
@@ -276,10 +290,17 @@ contract Staking is IStaking, Credits, EIP712 {
         });
     }
 
-    /// @notice Stake and roles at the end of a block (of this block so far, for the current one).
-    function stakeAt(address account, uint256 blockNumber) public view returns (uint256 stakeWei, uint8 roles) {
-        uint256 packed = _history[account].upperLookupRecent(uint48(blockNumber));
-        return (packed >> 8, uint8(packed));
+    /// @notice Free stake that an account works with; none for a retired key.
+    function freeOf(address account) external view returns (uint256) {
+        address owner = ownerOf(account);
+        return account == owner || account == workerOf(owner) ? _holdings[owner].freeWei : 0;
+    }
+
+    /// @notice What an account weighs in a draw at the end of a block (of this block so far, for the current one):
+    /// millionths of an OPEN of a listed verifier's stake, otherwise 0.
+    function weightAt(address account, uint256 blockNumber) external view returns (uint256) {
+        uint256 seat = _holdings[ownerOf(account)].seat;
+        return seat == 0 ? 0 : _tree.weightAt(seat - 1, blockNumber);
     }
 
     function stakerCount() external view returns (uint256) {
@@ -302,27 +323,32 @@ contract Staking is IStaking, Credits, EIP712 {
         }
     }
 
-    /// @notice Draws `count` distinct verifiers by their stake at the end of block `atBlock`; who works for an excluded
-    /// account's owner is excluded with it.
+    /// @notice Draws `count` distinct verifiers by their weight at the end of block `atBlock`, one after the other in
+    /// proportion to the weights of those left; who works for an excluded account's owner is excluded with it.
     function draw(bytes32 seed, uint256 atBlock, uint256 count, address[] memory excluded)
         external
         view
         returns (address[] memory drawn)
     {
-        drawn = new address[](count);
-        uint256[] memory keys = new uint256[](count);
-        uint256 eligible = 0;
-        for (uint256 i = 0; i < excluded.length; i++) excluded[i] = ownerOf(excluded[i]);
-        for (uint256 i = 0; i < _stakers.length; i++) {
-            address candidate = _stakers[i];
-            uint256 stakeWei = _contains(excluded, candidate) ? 0 : _verifierStake(candidate, atBlock);
-            if (stakeWei == 0) continue;
-            eligible++;
-            uint256 key = Sortition.key(seed, candidate, stakeWei);
-            _insert(drawn, keys, candidate, key, eligible);
+        StakeTree.Omitted memory omitted = StakeTree.Omitted(0, new uint256[](excluded.length + count));
+        (uint256 levels, uint256 sum) = _tree.rootAt(atBlock);
+        for (uint256 i = 0; i < excluded.length; i++) {
+            uint256 seat = _holdings[ownerOf(excluded[i])].seat;
+            // Two excluded accounts may be of one owner.
+            if (seat == 0 || omitted.omittedUnder(0, seat - 1) > 0) continue;
+            uint256 weight = _tree.weightAt(seat - 1, atBlock);
+            omitted.omit(seat - 1, weight);
+            sum -= weight;
         }
-        require(eligible >= count, StakingTooFewVerifiers(eligible, count));
-        for (uint256 i = 0; i < count; i++) drawn[i] = workerOf(drawn[i]);
+        drawn = new address[](count);
+        for (uint256 i = 0; i < count; i++) {
+            require(sum > 0, StakingTooFewVerifiers(i, count));
+            uint256 point = uint256(keccak256(abi.encode(SORTITION_TAG, seed, i))) % sum;
+            (uint256 position, uint256 weight) = _tree.find(atBlock, levels, point, omitted);
+            omitted.omit(position, weight);
+            sum -= weight;
+            drawn[i] = workerOf(_seats[position]);
+        }
     }
 
     /// @notice Sum of all buckets, in wei.
@@ -380,13 +406,38 @@ contract Staking is IStaking, Credits, EIP712 {
         lockedTotalWei -= amountWei;
     }
 
-    /// @dev Writes the account's stake and roles into its history and keeps the list of stakers right.
+    /// @dev Announces what an account's stake and roles are now, and settles them.
     /// @return fits False when the stake is enough but the list has no place; only a deposit fails over that.
     function _changed(address account) private returns (bool fits) {
+        _emitChanged(account);
+        return _settle(account);
+    }
+
+    function _emitChanged(address account) private {
+        Holding storage holding = _holdings[account];
+        emit StakeChanged(account, uint256(holding.freeWei) + holding.lockedWei, holding.roles);
+    }
+
+    /// @dev Keeps the list of stakers and the tree of verifiers right.
+    function _settle(address account) private returns (bool fits) {
+        fits = _list(account);
+        Holding storage holding = _holdings[account];
+        bool counts = holding.position > 0 && holding.roles & VERIFIER != 0;
+        uint256 weight = counts ? (uint256(holding.freeWei) + holding.lockedWei) / WEIGHT_WEI : 0;
+        uint256 previous = holding.weight;
+        if (weight == previous) return fits;
+        if (holding.seat == 0) {
+            _seats.push(account);
+            holding.seat = uint32(_seats.length);
+        }
+        // The tree refuses what does not fit in 56 bits.
+        _tree.set(holding.seat - 1, previous, weight);
+        holding.weight = uint64(weight);
+    }
+
+    function _list(address account) private returns (bool fits) {
         Holding storage holding = _holdings[account];
         uint256 stakeWei = uint256(holding.freeWei) + holding.lockedWei;
-        _history[account].push(uint48(block.number), uint208(stakeWei << 8 | holding.roles));
-        emit StakeChanged(account, stakeWei, holding.roles);
         (uint256 minStakeWei, uint256 maxStakers) = parameters.listing();
         if (stakeWei >= minStakeWei) {
             if (holding.position > 0) return true;
@@ -403,39 +454,5 @@ contract Staking is IStaking, Credits, EIP712 {
             emit StakerUnlisted(account);
         }
         return true;
-    }
-
-    function _verifierStake(address account, uint256 atBlock) private view returns (uint256) {
-        (uint256 stakeWei, uint8 roles) = stakeAt(account, atBlock);
-        return roles & VERIFIER == 0 ? 0 : stakeWei;
-    }
-
-    /// @dev Keeps the smallest keys seen so far, ascending; `seen` counts candidates including this one.
-    function _insert(
-        address[] memory drawn,
-        uint256[] memory keys,
-        address candidate,
-        uint256 key,
-        uint256 seen
-    ) private pure {
-        uint256 place = seen <= drawn.length ? seen - 1 : drawn.length;
-        while (place > 0 && key < keys[place - 1]) {
-            if (place < drawn.length) {
-                keys[place] = keys[place - 1];
-                drawn[place] = drawn[place - 1];
-            }
-            place--;
-        }
-        if (place < drawn.length) {
-            keys[place] = key;
-            drawn[place] = candidate;
-        }
-    }
-
-    function _contains(address[] memory list, address account) private pure returns (bool) {
-        for (uint256 i = 0; i < list.length; i++) {
-            if (list[i] == account) return true;
-        }
-        return false;
     }
 }

@@ -6,7 +6,6 @@ import {IStepJudge} from "../src/interfaces/IStepJudge.sol";
 import {Int8Dot} from "../src/libraries/Int8Dot.sol";
 import {MerkleTree} from "../src/libraries/MerkleTree.sol";
 import {SoftFloat} from "../src/libraries/SoftFloat.sol";
-import {Sortition} from "../src/libraries/Sortition.sol";
 import {Base, vm} from "./Base.sol";
 
 /// @title Laws of the libraries on fuzzed inputs; equality with TypeScript is in contracts/test
@@ -122,18 +121,5 @@ contract LibrariesTest is Base {
         step.result ^= 1;
         vm.expectPartialRevert(IStepJudge.StepJudgeProofInvalid.selector);
         judge.judge(root, 1, 0, step, new bytes32[](0));
-    }
-
-    function testFuzz_log2StaysBetweenPowers(uint256 x) external pure {
-        vm.assume(x > 0);
-        uint256 exponent = Sortition.log2(x) >> 32;
-        check(x >> exponent == 1, "integer part");
-    }
-
-    function testFuzz_moreStakeNeverDrawsLater(bytes32 seed, address account, uint96 stake, uint96 more) external pure {
-        vm.assume(stake > 0);
-        check(
-            Sortition.key(seed, account, uint256(stake) + more) <= Sortition.key(seed, account, stake), "key rose"
-        );
     }
 }

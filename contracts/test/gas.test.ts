@@ -207,7 +207,7 @@ describe('gas', () => {
     };
     for (const wallet of chain.wallets.slice(3)) await stake(chain, wallet, VERIFIER);
     const few = await drawCommittee(await announce(chain, client, datanet));
-    note('TaskEscrow.drawCommittee, 3 of 18', few.gasUsed, 600_000n);
+    note('TaskEscrow.drawCommittee, 3 of 18', few.gasUsed, 330_000n);
     const most = Number(presets.local.bonds.maxStakers);
     const listed = Number(await chain.contracts.Staking.stakerCount());
     for (let i = listed; i < most; i += 1) {
@@ -217,7 +217,7 @@ describe('gas', () => {
       await chain.sendAs(address, 'Staking', 'setRoles', [VERIFIER]);
     }
     const many = await drawCommittee(await announce(chain, client, datanet));
-    note(`TaskEscrow.drawCommittee, 3 of ${most}`, many.gasUsed, 1_500_000n);
+    note(`TaskEscrow.drawCommittee, 3 of ${most}`, many.gasUsed, 400_000n);
   });
 
   test('the everyday calls', async () => {

@@ -172,6 +172,38 @@ describe('InferenceEscrow', () => {
     );
   });
 
+  test('InferenceEscrowAmountTooLarge: a channel holds less than 2^88 wei', async () => {
+    const rich = '0x00000000000000000000000000000000000051c4';
+    await chain.request('hardhat_setBalance', [rich, `0x${(2n ** 90n).toString(16)}`]);
+    const put = (wei: bigint) =>
+      chain.sendAs(rich, 'InferenceEscrow', 'deposit', [provider.address], wei);
+    await put(2n ** 88n - 1n);
+    await refuses(put(1n), 'InferenceEscrowAmountTooLarge', [2n ** 88n]);
+    await assertConserved(chain);
+  });
+
+  test('vouchers of several providers in one batch credit each its own', async () => {
+    const wallets = [client, alice, bob] as const;
+    const to = [provider.address, provider.address, carol.address];
+    const vouchers = wallets.map(({ address }, i) => ({
+      client: address,
+      provider: to[i]!,
+      cumulativeComputeWei: 10n ** BigInt(i),
+      cumulativeFeeWei: 1_000_000n,
+    }));
+    for (const [i, wallet] of wallets.entries())
+      await chain.send(wallet, 'InferenceEscrow', 'deposit', [to[i]!], OPEN_WEI);
+    const signatures = await Promise.all(
+      vouchers.map((voucher, i) => signVoucher(chain, wallets[i]!, voucher)),
+    );
+    await collect(vouchers, signatures);
+    assert.equal(await InferenceEscrow.credits(provider.address), 11n);
+    assert.equal(await InferenceEscrow.credits(carol.address), 100n);
+    assert.equal(await InferenceEscrow.credits(chain.treasury.address), 300_000n);
+    assert.equal(await InferenceEscrow.depositedTotalWei(), 3n * OPEN_WEI - 3_000_111n);
+    await assertConserved(chain);
+  });
+
   test('thawing money can be drawn on until it is withdrawn', async () => {
     await deposit(10_000_000n);
     await chain.send(client, 'InferenceEscrow', 'requestThaw', [provider.address, 9_000_000n]);
@@ -238,17 +270,30 @@ describe('Epochs', () => {
     const epoch = await Epochs.getEpoch(1);
     assert.equal(epoch.payoutRoot, hexlify(payoutTree(payouts).root));
     assert.equal(epoch.totalWei, 9_000_000n);
-    assert.equal(epoch.potTotalWei, 9_000_000n);
-    assert.equal(epoch.anchorer, staker.address);
     assert.equal(epoch.leafCount, 3n);
     assert.equal(epoch.receiptCount, 2n);
     assert.equal(epoch.manifest, id('epoch manifest'));
     assert.equal(epoch.finalised, false);
-    assert.equal(epoch.finalisableAt, epoch.anchoredAt + timing.challengeWindowSeconds);
+    assert.equal(epoch.finalisableAt, BigInt(await chain.now()) + timing.challengeWindowSeconds);
     assert.equal((await Epochs.getEpoch(2)).openedBlock, epoch.anchoredBlock);
     assert.deepEqual([...(await Epochs.receiptsOf(1))], [hexlify(receipts.root), 2n]);
     await refuses(Epochs.getEpoch(3).catch(toReverted), 'EpochsUnknownEpoch', [3n]);
     await refuses(Epochs.receiptsOf(2).catch(toReverted), 'EpochsUnknownEpoch', [2n]);
+  });
+
+  test('only payout roots that claims are judged by stay readable', async () => {
+    await pay(chain, client, provider, 0n, 10_000_000n);
+    const root = hexlify(payoutTree(payouts).root);
+    const rootOf = async (epoch: number) => (await Epochs.getEpoch(epoch)).payoutRoot;
+    await finalise(chain, await anchor(chain, staker, payouts));
+    await anchor(chain, staker, payouts);
+    assert.deepEqual([await rootOf(1), await rootOf(2)], [root, root]);
+    await chain.pass(timing.challengeWindowSeconds);
+    await chain.send(staker, 'Epochs', 'finalise', [2]);
+    assert.deepEqual(
+      [await rootOf(1), await rootOf(2), await rootOf(3)],
+      [ZeroHash, root, ZeroHash],
+    );
   });
 
   test('anchor: OutOfOrder, PreviousOpen, StakeShort, TotalAbovePot, TotalFell', async () => {

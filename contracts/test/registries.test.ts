@@ -372,7 +372,7 @@ describe('Parameters', () => {
       { ...local, bonds: { ...bonds, abandonBondWei: bonds.trainingLockWei } },
     ],
     ['ParametersBondZero', { ...local, bonds: { ...bonds, minStakeWei: 0n } }],
-    ['ParametersStakersOutOfBounds', { ...local, bonds: { ...bonds, maxStakers: 1_025n } }],
+    ['ParametersStakersOutOfBounds', { ...local, bonds: { ...bonds, maxStakers: 65_537n } }],
     // Twice 30 + 30 + 120 + 30 + 12 + 3 + 5.
     ['ParametersThawTooShort', { ...local, timing: { ...timing, thawSeconds: 459n } }],
     // Three to answer, five to run again, four messages.

@@ -24,7 +24,7 @@ const [alice, bob, carol] = chain.wallets as [Wallet, Wallet, Wallet];
 isolate(chain);
 
 describe('Staking: free stake', () => {
-  test('a deposit lists its account, and roles and stake are history by block', async () => {
+  test('a deposit lists its account, and a verifier weighs in draws by block', async () => {
     const first = await chain.send(alice, 'Staking', 'deposit', [], 10n * OPEN_WEI);
     await chain.send(alice, 'Staking', 'setRoles', [PROVIDER | VERIFIER]);
     const last = await chain.send(alice, 'Staking', 'deposit', [], 5n * OPEN_WEI);
@@ -33,15 +33,13 @@ describe('Staking: free stake', () => {
     assert.equal(account.stakeWei, 15n * OPEN_WEI);
     assert.equal(account.roles, 3n);
     assert.equal(account.listed, true);
-    assert.deepEqual([...(await Staking.stakeAt(alice.address, first.blockNumber - 1))], [0n, 0n]);
-    assert.deepEqual(
-      [...(await Staking.stakeAt(alice.address, first.blockNumber))],
-      [10n * OPEN_WEI, 0n],
-    );
-    assert.deepEqual(
-      [...(await Staking.stakeAt(alice.address, last.blockNumber))],
-      [15n * OPEN_WEI, 3n],
-    );
+    const { blockNumber } = last;
+    const at = (block: number) => Staking.weightAt(alice.address, block);
+    assert.deepEqual(await Promise.all([first.blockNumber, blockNumber - 1, blockNumber].map(at)), [
+      0n,
+      10_000_000n,
+      15_000_000n,
+    ]);
     assert.deepEqual([...(await Staking.stakers())], [alice.address]);
     await assertConserved(chain);
   });
@@ -178,7 +176,9 @@ describe('Staking: who may move locks', () => {
     const account = await Staking.getAccount(alice.address);
     assert.equal(account.stakeWei, 25n * OPEN_WEI - oddWei);
     assert.equal(account.lockedWei, 0n);
-    assert.equal(account.listed, false);
+    assert.equal(account.listed, true);
+    await chain.send(carol, 'Staking', 'settle', [alice.address]);
+    assert.equal((await Staking.getAccount(alice.address)).listed, false);
     await chain.sendAs(referee, 'Staking', 'slash', [lockId, bob.address, carol.address]);
     assert.equal(await Staking.credits(carol.address), oddWei / 10n);
     await assertConserved(chain);

@@ -234,40 +234,6 @@ type TypedVectors = {
   cases: { type: string; message: Record<string, string>; structHash: string }[];
 };
 
-describe('Sortition', () => {
-  test('log2 is right to its last bits over the whole range', async () => {
-    const values = [1n, 2n, 3n, 2n ** 127n, 2n ** 128n - 1n, 2n ** 255n, 2n ** 256n - 1n];
-    for (let i = 0; i < 100; i += 1)
-      values.push(BigInt(hexlify(random.bytes(1 + random.below(32)))) | 1n);
-    await check(values, async (value) => {
-      const actual = Number(await probe['log2']!(value)) / 2 ** 32;
-      const bits = value.toString(2).length - 1;
-      const mantissa = Number((value << 60n) >> BigInt(bits)) / 2 ** 60;
-      const expected = bits + Math.log2(mantissa);
-      assert.ok(
-        Math.abs(actual - expected) < 2 ** -30,
-        `log2(${value}) = ${actual}, not ${expected}`,
-      );
-    });
-  });
-
-  test('twice the stake is drawn first twice as often', async () => {
-    // Exact: P(key_a < key_b) = stake_a / (stake_a + stake_b). 2,000 seeds, three standard deviations.
-    const [a, b] = [chain.wallets[0]!.address, chain.wallets[1]!.address];
-    let wins = 0;
-    const seeds = Array.from({ length: 2_000 }, (_, i) => id(`seed ${i}`));
-    await check(seeds, async (seed) => {
-      const [left, right] = await Promise.all([
-        probe['key']!(seed, a, 20n * 10n ** 18n),
-        probe['key']!(seed, b, 10n * 10n ** 18n),
-      ]);
-      if (left < right) wins += 1;
-    });
-    const expected = (2_000 * 2) / 3;
-    assert.ok(Math.abs(wins - expected) < 3 * Math.sqrt((2_000 * 2) / 9), `${wins} wins`);
-  });
-});
-
 describe('MerkleTree.rootOf equals the TypeScript tree', () => {
   test('of 0 to 33 leaves', async () => {
     for (let count = 0; count <= 33; count++) {

@@ -27,6 +27,9 @@ import type { Log } from '../log.ts';
 import type { ChainPort } from './chain-port.ts';
 import { registeredAdapter } from './chain-view.ts';
 import type { BlockPort } from './datanets.ts';
+import { readStakers } from './staking.ts';
+
+const NO_ROOT = `0x${'00'.repeat(32)}`;
 
 type Contracts = 'Epochs' | 'InferenceEscrow' | 'Staking' | 'ModelRegistry';
 
@@ -93,7 +96,8 @@ export function createEpochs(options: EpochOptions): Epochs {
       const roots = epochRoots(manifest);
       if (
         !check.ok ||
-        roots.payoutRoot !== entry.payoutRoot ||
+        // Of earlier epochs the contract keeps no payout root: no claim is judged by it any more.
+        (entry.payoutRoot !== NO_ROOT && roots.payoutRoot !== entry.payoutRoot) ||
         roots.receiptsRoot !== entry.receiptsRoot
       )
         log.error('an epoch is anchored that does not follow from its own manifest', {
@@ -220,7 +224,6 @@ async function collectLines(
 }
 
 type Channel = { readonly feeWei: bigint };
-type Staker = { readonly account: Address; readonly state: { readonly stakeWei: bigint } };
 
 async function computeEpoch(
   { chain, treasury }: EpochOptions,
@@ -240,8 +243,7 @@ async function computeEpoch(
       return { client, provider, feeWei: channel.feeWei };
     }),
   );
-  const stakerCount = await chain.read<bigint>('Staking', 'stakerCount');
-  const stakers = await chain.read<Staker[]>('Staking', 'getStakers', 0, stakerCount);
+  const stakers = await readStakers(chain);
   const adapters = new Set(receipts.map(({ adapterId }) => adapterId));
   const modelOwners = [];
   for (const adapterId of adapters) {

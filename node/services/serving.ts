@@ -29,6 +29,7 @@ import { type Adapters, openAdapters } from './adapters.ts';
 import type { ChainPort } from './chain-port.ts';
 import type { ChainView } from './chain-view.ts';
 import type { BlockPort } from './datanets.ts';
+import { readStakers } from './staking.ts';
 
 export type ServingParts = {
   readonly host: Host;
@@ -206,7 +207,7 @@ export function openServingWatch(parts: ServingParts, provider: Provider, ends: 
       anchors: view.anchors,
       chain,
       waitForBlock: (number, signal) => ends.client.waitForBlock(number, signal),
-      watchers: () => chain.read<Address[]>('Staking', 'stakers'),
+      watchers: async () => (await readStakers(chain)).map(({ account }) => account),
       proofOf: ends.proofOf,
       count: () => undefined,
       nowMs: Date.now,

@@ -2,6 +2,7 @@
  * A node's own stake: deposits what its roles need, takes the roles, registers to serve. Each step is
  * done once, by its key; what the chain already says is not done again.
  */
+import type { Address } from '#crypto';
 import type { ChainPort } from './chain-port.ts';
 
 export const ROLE = { provider: 1, verifier: 2 } as const;
@@ -41,4 +42,22 @@ export async function ensureStake({
   if (serves && before.servingLockWei === 0n && before.roles === 0)
     await submit('serve', 'registerServing', []);
   return read();
+}
+
+/** A listed staker: the account that acts, and what it acts with. */
+export type Staker = {
+  readonly account: Address;
+  readonly state: { readonly freeWei: bigint; readonly roles: number; readonly stakeWei: bigint };
+};
+
+/** Stakers per read: there may be thousands, and a call's gas is bounded. */
+const STAKERS_PER_READ = 256;
+
+/** All stakers, in the contract's order. */
+export async function readStakers(chain: ChainPort<'Staking'>): Promise<Staker[]> {
+  const count = Number(await chain.read<bigint>('Staking', 'stakerCount'));
+  const stakers: Staker[] = [];
+  for (let from = 0; from < count; from += STAKERS_PER_READ)
+    stakers.push(...(await chain.read<Staker[]>('Staking', 'getStakers', from, STAKERS_PER_READ)));
+  return stakers;
 }

@@ -17,7 +17,7 @@ import {
 import type { Log } from '../log.ts';
 import type { ChainPort } from './chain-port.ts';
 import type { ContractTask } from './contract-types.ts';
-import { ROLE } from './staking.ts';
+import { ROLE, readStakers, type Staker } from './staking.ts';
 import { attemptKey, type Trainer, type TrainingProgress } from './trainer.ts';
 import type { Verification } from './verifier.ts';
 
@@ -49,10 +49,6 @@ export type TaskService = {
   readonly view: (taskId: number) => Promise<SeenTask | null>;
 };
 
-type Staker = {
-  readonly account: Address;
-  readonly state: { readonly freeWei: bigint; readonly roles: number; readonly stakeWei: bigint };
-};
 type Escalation = {
   readonly provider: Address;
   readonly releaseAt: number;
@@ -69,12 +65,11 @@ export function createTaskService(options: TaskServiceOptions): TaskService {
   const submit = submitter(options);
   return {
     tick: async (signal) => {
-      const [count, head, stakerCount] = await Promise.all([
+      const [count, head, stakers] = await Promise.all([
         chain.read<bigint>('TaskEscrow', 'taskCount'),
         options.head(),
-        chain.read<bigint>('Staking', 'stakerCount'),
+        readStakers(chain),
       ]);
-      const stakers = await chain.read<Staker[]>('Staking', 'getStakers', 0, stakerCount);
       const open: { taskId: number; task: ContractTask }[] = [];
       for (let taskId = 1; taskId <= Number(count); taskId += 1) {
         if (done.has(taskId)) continue;

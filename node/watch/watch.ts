@@ -60,7 +60,7 @@ export type WatchParts = {
   readonly sketch: Engine['sketch'];
   readonly countTokens: ReceiptCheck['countTokens'];
   readonly anchors: (adapterId: Bytes32 | null) => Promise<TrustedAnchors>;
-  readonly chain: Pick<ChainPort<'Referee' | 'Parameters'>, 'read' | 'submit'>;
+  readonly chain: Pick<ChainPort<'Referee' | 'Parameters' | 'Staking'>, 'read' | 'submit'>;
   readonly waitForBlock: (number: number, signal: AbortSignal) => Promise<void>;
   /** Everybody who watches, this node included: who is first to challenge is drawn among them. */
   readonly watchers: () => Promise<readonly Address[]>;
@@ -337,6 +337,9 @@ async function challengeLeaf(
       fn: 'challengeScore',
       args: [evidence],
     });
+    // What was slashed leaves the list and the draws by a transaction of its own.
+    const args = [evidence.receipt.provider];
+    await chain.submit({ key: `${key}/settle`, contract: 'Staking', fn: 'settle', args });
     log.info('false score challenged', { receiptHash: hash, leafIndex: evidence.leafIndex });
   } catch (error) {
     // Another watcher was faster: what matters is that it is judged.

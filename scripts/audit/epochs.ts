@@ -30,8 +30,11 @@ export async function readEpochs(chain: Chain, blocks: Blocks): Promise<readonly
   const epochs: AuditedEpoch[] = [];
   const paid = new Set<Bytes32>();
   let previous: PreviousEpoch = null;
+  const anchored = chain.history.of('Epochs', 'EpochAnchored').map(({ args }) => args);
   for (let epoch = 1; epoch <= count; epoch += 1) {
     const onChain = await chain.read('Epochs', 'getEpoch', [epoch]);
+    // The contract keeps only the payout roots that claims can still be judged by.
+    const { payoutRoot, potTotalWei } = (anchored[epoch - 1] ?? {}) as Anchored;
     const digest = parseBytes32(onChain.manifest);
     const what = `manifest of epoch ${epoch}`;
     const decoded = decodeEpochManifest(await blocks.get(cidOfDigest(digest), what));
@@ -41,7 +44,7 @@ export async function readEpochs(chain: Chain, blocks: Blocks): Promise<readonly
     const check = checkEpochManifest(manifest, previous, (hash) => paid.has(hash));
     const rules: readonly (readonly [boolean, string])[] = [
       [check.ok, check.ok ? '' : `does not follow from its own contents (${check.code})`],
-      [roots.payoutRoot === onChain.payoutRoot, 'has another payout root than the chain'],
+      [roots.payoutRoot === payoutRoot, 'has another payout root than the chain'],
       [roots.receiptsRoot === onChain.receiptsRoot, 'has another receipts root than the chain'],
       [roots.leafCount === Number(onChain.leafCount), 'has another number of payouts'],
       [roots.receiptCount === Number(onChain.receiptCount), 'has another number of receipts'],
@@ -49,7 +52,10 @@ export async function readEpochs(chain: Chain, blocks: Blocks): Promise<readonly
         roots.totalWei === onChain.totalWei,
         `totals ${roots.totalWei} wei, not ${onChain.totalWei}`,
       ],
-      [manifest.potTotalWei <= onChain.potTotalWei, 'divides more than the pots held'],
+      [
+        potTotalWei !== undefined && manifest.potTotalWei <= potTotalWei,
+        'divides more than the pots held',
+      ],
     ];
     const faults = rules.filter(([holds]) => !holds).map(([, fault]) => fault);
     faults.push(...(await inputFaults(chain, manifest, onChain)));
@@ -60,6 +66,7 @@ export async function readEpochs(chain: Chain, blocks: Blocks): Promise<readonly
   return epochs;
 }
 
+type Anchored = { readonly payoutRoot?: string; readonly potTotalWei?: bigint };
 type Bounds = { readonly openedBlock: bigint; readonly anchoredBlock: bigint };
 
 /** What a manifest says of collections, owners, stakes and the treasury, against the chain. */

@@ -3,28 +3,27 @@ pragma solidity 0.8.37;
 
 /// @title Pots, anchored payout roots and claims
 interface IEpochs {
+    /// @param payoutRoot Of the last final epoch and of one in its window; 0 for earlier ones, which no claim is judged by
+    /// (EpochAnchored keeps it, the anchorer and what the pots held).
     /// @param totalWei Sum of all payouts of the root, over all epochs so far.
-    /// @param potTotalWei What had come into all pots when the epoch was anchored.
     /// @param openedBlock Block from which the epoch collected; stakers are paid by their stake at it.
     struct Epoch {
         bytes32 payoutRoot;
         bytes32 receiptsRoot;
         bytes32 manifest;
-        uint128 totalWei;
-        uint128 potTotalWei;
-        address anchorer;
+        uint96 totalWei;
         uint32 leafCount;
         uint32 receiptCount;
         bool finalised;
-        uint64 openedBlock;
-        uint64 anchoredBlock;
-        uint64 anchoredAt;
-        uint64 finalisableAt;
+        uint48 openedBlock;
+        uint48 anchoredBlock;
+        uint48 finalisableAt;
     }
 
+    /// @dev In one slot.
     struct Withholding {
         address client;
-        uint128 amountWei;
+        uint96 amountWei;
     }
 
     event EpochFunded(uint64 indexed epoch, uint256 amountWei, uint256 potTotalWei);
@@ -34,6 +33,7 @@ interface IEpochs {
         bytes32 payoutRoot,
         uint32 leafCount,
         uint256 totalWei,
+        uint256 potTotalWei,
         bytes32 receiptsRoot,
         uint32 receiptCount,
         bytes32 manifest,
@@ -72,12 +72,13 @@ interface IEpochs {
     function claim(address account, uint256 cumulativeWei, uint256 index, bytes32[] calldata proof)
         external
         returns (uint256 paidWei);
-    function withhold(address account, uint256 amountWei, address client) external;
+    function withhold(address account, uint96 amountWei, address client) external;
 
     function epochCount() external view returns (uint64);
     function finalisedCount() external view returns (uint64);
     function potOf(uint64 epoch) external view returns (uint256);
-    function potTotalWei() external view returns (uint256);
+    function potTotalWei() external view returns (uint128);
+    function claimedTotalWei() external view returns (uint256);
     function claimedWei(address account) external view returns (uint256);
     function withheldWei(address account) external view returns (uint256);
     function getWithholdings(address account) external view returns (Withholding[] memory);

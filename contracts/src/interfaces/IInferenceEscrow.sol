@@ -29,6 +29,7 @@ interface IInferenceEscrow {
     event PotFunded(uint64 indexed epoch, uint256 potWei);
 
     error InferenceEscrowAmountZero();
+    error InferenceEscrowAmountTooLarge(uint256 amountWei);
     error InferenceEscrowBalanceShort(address client, address provider, uint256 neededWei, uint256 balanceWei);
     error InferenceEscrowNothingThawing(address client, address provider);
     error InferenceEscrowStillThawing(address client, address provider, uint256 readyAt);

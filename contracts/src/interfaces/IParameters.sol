@@ -113,6 +113,7 @@ interface IParameters {
     function tasks() external view returns (TaskRules memory);
     function bonds() external view returns (Bonds memory);
     function listing() external view returns (uint256 minStakeWei, uint256 maxStakers);
+    function anchoring() external view returns (uint256 minStakeWei, uint256 challengeWindowSeconds);
     function timing() external view returns (Timing memory);
     function audits() external view returns (Audits memory);
     function thresholdsAround(uint256 second) external view returns (Threshold[] memory);

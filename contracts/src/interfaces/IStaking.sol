@@ -105,11 +105,13 @@ interface IStaking {
     function unlock(bytes32 lockId) external returns (uint256 amountWei);
     function forfeit(bytes32 lockId, uint256 amountWei, address beneficiary) external;
     function slash(bytes32 lockId, address challenger, address requester) external returns (uint256 amountWei);
+    function settle(address account) external;
 
     function servingLockId(address account) external pure returns (bytes32);
     function getAccount(address account) external view returns (Account memory);
     function getLock(bytes32 lockId) external view returns (Lock memory);
-    function stakeAt(address account, uint256 blockNumber) external view returns (uint256 stakeWei, uint8 roles);
+    function freeOf(address account) external view returns (uint256);
+    function weightAt(address account, uint256 blockNumber) external view returns (uint256);
     function stakerCount() external view returns (uint256);
     function stakers() external view returns (address[] memory);
     function getStakers(uint256 from, uint256 count) external view returns (Staker[] memory);

@@ -17,7 +17,7 @@ library MerkleTree {
         pure
         returns (bool)
     {
-        if (index >= count || proof.length != depth(count)) return false;
+        if (index >= count || !_reaches(proof.length, count)) return false;
         bytes32 top = leafHash;
         assembly ("memory-safe") {
             let free := mload(0x40)
@@ -61,8 +61,8 @@ library MerkleTree {
         return keccak256(abi.encodePacked(bytes1(0x01), left, right));
     }
 
-    /// @notice Number of siblings in a proof of a tree of `count` leaves: ceil(log2(count)).
-    function depth(uint256 count) internal pure returns (uint256 levels) {
-        for (uint256 width = 1; width < count; width <<= 1) levels++;
+    /// @dev Whether `levels` is ceil(log2(count)), for a count of at least 1.
+    function _reaches(uint256 levels, uint256 count) private pure returns (bool) {
+        return (count - 1) >> levels == 0 && (levels == 0 || (count - 1) >> (levels - 1) > 0);
     }
 }

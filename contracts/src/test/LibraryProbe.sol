@@ -4,7 +4,6 @@ pragma solidity 0.8.37;
 import {Int8Dot} from "../libraries/Int8Dot.sol";
 import {MerkleTree} from "../libraries/MerkleTree.sol";
 import {SoftFloat} from "../libraries/SoftFloat.sol";
-import {Sortition} from "../libraries/Sortition.sol";
 
 /// @title Door to the libraries for tests; never deployed to a network
 contract LibraryProbe {
@@ -37,14 +36,6 @@ contract LibraryProbe {
 
     function rootOf(bytes32[] calldata hashes) external pure returns (bytes32) {
         return MerkleTree.rootOf(hashes);
-    }
-
-    function log2(uint256 x) external pure returns (uint256) {
-        return Sortition.log2(x);
-    }
-
-    function key(bytes32 seed, address account, uint256 stakeWei) external pure returns (uint256) {
-        return Sortition.key(seed, account, stakeWei);
     }
 
     /// @notice One operation on many pairs of big-endian words: 0 add, 1 sub, 2 mul, 3 div, 4 compare, and on the first of
