@@ -230,7 +230,13 @@ contract TasksTest is Training {
     }
 
     function test_votes_refuse() external {
-        uint256 taskId = voting();
+        uint256 taskId = revealed();
+        vm.expectPartialRevert(ITaskEscrow.TaskEscrowWrongState.selector);
+        tasks.commitVote(taskId, "vote");
+        vm.expectPartialRevert(ITaskEscrow.TaskEscrowWrongState.selector);
+        tasks.tally(taskId);
+        check(!tasks.canReveal(taskId) && !tasks.canTally(taskId), "nothing to vote on");
+        draw(taskId);
         address first = seat(taskId, 0);
         vm.expectPartialRevert(ITaskEscrow.TaskEscrowNotVerifier.selector);
         tasks.commitVote(taskId, "vote");

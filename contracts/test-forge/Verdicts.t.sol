@@ -11,7 +11,7 @@ contract VerdictsTest is Evidence {
     uint256 private constant ONE = 1_000_000;
     uint256 private _lockWei;
 
-    /// @dev Records 0 and 1 are of one cluster, 2 to 4 of others; 5 lies below the threshold.
+    /// @dev Records 0 and 1 are of one cluster, 2 to 4 of others; 5 lies below the threshold, 6 across the query.
     function setUp() external {
         serve();
         addRecord(200, 1);
@@ -20,6 +20,7 @@ contract VerdictsTest is Evidence {
         addRecord(60, 3);
         addRecord(60, 4);
         addRecord(8, 5);
+        addRecord(0, 6);
         registerRecords();
         _lockWei = bondWei();
     }
@@ -92,6 +93,11 @@ contract VerdictsTest is Evidence {
 
     function test_omission_belowTheThresholdNothingIsOwed() external {
         challengeOmission(omission(_leaves(0, 2), 5), IReferee.RefereeNotOmitted.selector);
+        IReferee.OmissionEvidence memory evidence = omission(_leaves(0, 2), 5);
+        evidence.sketchIndex = 6;
+        evidence.sketchLeaf = recordSketch(6);
+        evidence.sketchProof = sketchProofOf(6);
+        challengeOmission(evidence, IReferee.RefereeNotOmitted.selector);
     }
 
     function test_omission_whatStandsThereIsNotMissing() external {
