@@ -33,18 +33,9 @@ contract SignaturesTest is World {
 
     // ---------------------------------------------------------------- receipts
 
-    function _challenge(IReferee.ScoreEvidence memory evidence) private {
-        bytes32 commitment = commitmentTo(CHALLENGER, evidence);
-        vm.prank(CHALLENGER);
-        referee.commitEvidence(commitment);
-        vm.roll(vm.getBlockNumber() + parameters.timing().evidenceDelayBlocks);
-        vm.prank(CHALLENGER);
-        referee.challengeScore(evidence);
-    }
-
     function testFuzz_aWrongScoreCostsTheServingBond(uint64 lie) external {
         uint256 lockWei = staking.getLock(staking.servingLockId(vm.addr(PROVIDER_KEY))).amountWei;
-        _challenge(answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), 1, bound(lie, 1, type(uint64).max)));
+        challenge(CHALLENGER, answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), 1, bound(lie, 1, type(uint64).max)));
         same(staking.getLock(staking.servingLockId(vm.addr(PROVIDER_KEY))).amountWei, 0, "bond");
         same(staking.credits(CHALLENGER), lockWei * 4 / 10, "challenger");
         same(staking.credits(vm.addr(CLIENT_KEY)), lockWei / 10, "client");
@@ -54,10 +45,7 @@ contract SignaturesTest is World {
     function testFuzz_aRightScoreCostsNothing(uint256 number) external {
         IReferee.ScoreEvidence memory evidence =
             answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), number, 0);
-        bytes32 commitment = commitmentTo(CHALLENGER, evidence);
-        vm.prank(CHALLENGER);
-        referee.commitEvidence(commitment);
-        vm.roll(vm.getBlockNumber() + parameters.timing().evidenceDelayBlocks);
+        commitTo(CHALLENGER, abi.encode(evidence));
         vm.prank(CHALLENGER);
         vm.expectPartialRevert(IReferee.RefereeScoreCorrect.selector);
         referee.challengeScore(evidence);
@@ -86,17 +74,14 @@ contract SignaturesTest is World {
         vm.assume(thief != CHALLENGER);
         IReferee.ScoreEvidence memory evidence =
             answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), 1, 1);
-        bytes32 commitment = commitmentTo(CHALLENGER, evidence);
-        vm.prank(CHALLENGER);
-        referee.commitEvidence(commitment);
-        vm.roll(vm.getBlockNumber() + 100);
+        commitTo(CHALLENGER, abi.encode(evidence));
         vm.prank(thief);
         vm.expectPartialRevert(IReferee.RefereeEvidenceNotCommitted.selector);
         referee.challengeScore(evidence);
     }
 
     function testFuzz_aJudgedLeafIsNotWithheldByAnEpochWithoutItsReceipt(bytes32 root, uint32 count) external {
-        _challenge(answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), 1, 1));
+        challenge(CHALLENGER, answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), 1, 1));
         stakeOf(CHALLENGER, 50 ether, 0);
         vm.prank(CHALLENGER);
         epochs.anchor(1, root, 0, 0, root, count % 2, root);

@@ -129,12 +129,21 @@ abstract contract World is Base {
         evidence.signature = signature(providerKey, referee.receiptDigest(evidence.receipt));
     }
 
-    function commitmentTo(address challenger, IReferee.ScoreEvidence memory evidence)
+    /// @dev Commits to evidence, waits as long as it must, and shows it.
+    function challenge(address challenger, IReferee.ScoreEvidence memory evidence)
         internal
-        view
-        returns (bytes32)
+        returns (uint256 judgementId)
     {
-        return referee.evidenceCommitmentOf(challenger, keccak256(abi.encode(evidence)));
+        commitTo(challenger, abi.encode(evidence));
+        vm.prank(challenger);
+        return referee.challengeScore(evidence);
+    }
+
+    function commitTo(address challenger, bytes memory encoded) internal {
+        bytes32 commitment = referee.evidenceCommitmentOf(challenger, keccak256(encoded));
+        vm.prank(challenger);
+        referee.commitEvidence(commitment);
+        vm.roll(vm.getBlockNumber() + parameters.timing().evidenceDelayBlocks);
     }
 
     function voucher(uint256 clientKey, address provider, uint256 computeWei, uint256 feeWei)

@@ -36,7 +36,7 @@ const require = createRequire(import.meta.url);
 const CONTRACTS = join(ROOT, 'contracts');
 
 /** Our own contracts and libraries, by path from contracts/; interfaces and probes have nothing to break. */
-function sources(): string[] {
+export function contractSources(): string[] {
   return readdirSync(join(CONTRACTS, 'src'), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.sol') && !/^(test|interfaces)\//.test(name))
     .map((name) => `src/${name}`)
@@ -156,7 +156,7 @@ function isNode(value: unknown): value is Node {
 
 /** Every mutation of every contract, by file. */
 export function allMutations(): Map<string, Mutation[]> {
-  const files = sources();
+  const files = contractSources();
   const byFile = new Map<string, Mutation[]>();
   for (const [file, tree] of trees(files)) {
     const collector = new Collector(file);

@@ -6,7 +6,7 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { coverageTable } from './coverage.ts';
+import { coverage } from './coverage.ts';
 import { CACHE, forge } from './forge.ts';
 import { longFloats } from './long-floats.ts';
 import { mutate } from './mutate.ts';
@@ -94,7 +94,12 @@ if (values.mutate) mutations();
 else {
   fuzzAndInvariants();
   await floats();
-  for (const line of coverageTable()) say(line);
+  const { rows, enough } = coverage();
+  for (const row of rows) say(row);
+  if (!enough) {
+    failures += 1;
+    say('FAIL  below 95 % of the lines or of the branches');
+  }
 }
 say(failures === 0 ? 'all pass' : `${failures} failures`);
 process.exitCode = failures === 0 ? 0 : 1;

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Credits} from "../src/Credits.sol";
+import {IEpochs} from "../src/interfaces/IEpochs.sol";
+import {IInferenceEscrow} from "../src/interfaces/IInferenceEscrow.sol";
+import {vm} from "./Base.sol";
+import {World} from "./World.sol";
+
+/// @title Channels, vouchers, epochs and claims, function by function
+contract PaymentsTest is World {
+    uint256 private constant ONE = 1_000_000;
+    uint256 private constant CLIENT_KEY = 1;
+    address private constant PAID = address(0x91);
+    address private constant ANCHORER = address(0x92);
+
+    function setUp() external {
+        deployAll();
+        connect();
+        vm.deal(_client(), 100 ether);
+        stakeOf(ANCHORER, 50 ether, 0);
+    }
+
+    function _client() private pure returns (address) {
+        return vm.addr(CLIENT_KEY);
+    }
+
+    function _deposit(uint256 amountWei) private {
+        vm.prank(_client());
+        inference.deposit{value: amountWei}(PAID);
+    }
+
+    function _channel() private view returns (IInferenceEscrow.Channel memory) {
+        return inference.getChannel(_client(), PAID);
+    }
+
+    function _collect(uint256 computeWei, uint256 feeWei, bytes4 refusal) private {
+        (IInferenceEscrow.Voucher[] memory v, bytes[] memory s) = voucher(CLIENT_KEY, PAID, computeWei, feeWei);
+        if (refusal != 0) vm.expectPartialRevert(refusal);
+        inference.collect(v, s);
+    }
+
+    function _anchor(uint64 epoch, bytes32 root, uint256 totalWei, bytes4 refusal) private {
+        vm.prank(ANCHORER);
+        if (refusal != 0) vm.expectPartialRevert(refusal);
+        epochs.anchor(epoch, root, 1, totalWei, "receipts", 3, "manifest");
+    }
+
+    function _finalise(uint64 epoch) private {
+        vm.warp(epochs.getEpoch(epoch).finalisableAt);
+        epochs.finalise(epoch);
+    }
+
+    function _root(address account, uint256 cumulativeWei) private pure returns (bytes32) {
+        return rootOfOne(abi.encode(uint256(0), account, cumulativeWei));
+    }
+
+    function _claim(address account, uint256 cumulativeWei) private returns (uint256) {
+        return epochs.claim(account, cumulativeWei, 0, new bytes32[](0));
+    }
+
+    // ---------------------------------------------------------------- deposit, requestThaw, withdraw
+
+    function testFuzz_deposit_addsUp(uint96 first, uint96 second) external {
+        uint256 a = bound(first, 1, 10 ether);
+        uint256 b = bound(second, 1, 10 ether);
+        _deposit(a);
+        _deposit(b);
+        same(_channel().balanceWei, a + b, "balance");
+        same(inference.depositedTotalWei(), a + b, "total");
+        same(inference.accountedWei(), address(inference).balance, "accounted");
+        vm.prank(_client());
+        vm.expectPartialRevert(IInferenceEscrow.InferenceEscrowAmountZero.selector);
+        inference.deposit(PAID);
+    }
+
+    function testFuzz_thaw_isDrawnOnUntilItIsWithdrawn(uint96 amount, uint96 drawn, uint32 early) external {
+        uint256 amountWei = bound(amount, 1, 10 ether);
+        uint256 drawnWei = bound(drawn, 1, 10 ether - 1);
+        _deposit(10 ether);
+        vm.startPrank(_client());
+        vm.expectPartialRevert(IInferenceEscrow.InferenceEscrowNothingThawing.selector);
+        inference.withdraw(PAID);
+        vm.expectPartialRevert(IInferenceEscrow.InferenceEscrowAmountZero.selector);
+        inference.requestThaw(PAID, 0);
+        vm.expectPartialRevert(IInferenceEscrow.InferenceEscrowBalanceShort.selector);
+        inference.requestThaw(PAID, 10 ether + 1);
+        inference.requestThaw(PAID, amountWei);
+        vm.stopPrank();
+        uint256 readyAt = vm.getBlockTimestamp() + parameters.timing().thawSeconds;
+        same(_channel().thawReadyAt, readyAt, "ready");
+        same(_channel().balanceWei, 10 ether - amountWei, "balance");
+        same(_channel().thawingWei, amountWei, "thawing");
+        _collect(drawnWei, 0, 0);
+        // The balance goes first.
+        uint256 fromThawing = drawnWei > 10 ether - amountWei ? drawnWei - (10 ether - amountWei) : 0;
+        same(_channel().thawingWei, amountWei - fromThawing, "left thawing");
+        same(_channel().balanceWei, 10 ether - drawnWei - (amountWei - fromThawing), "left");
+        if (amountWei == fromThawing) return;
+        vm.warp(bound(early, vm.getBlockTimestamp(), readyAt - 1));
+        vm.prank(_client());
+        vm.expectPartialRevert(IInferenceEscrow.InferenceEscrowStillThawing.selector);
+        inference.withdraw(PAID);
+        vm.warp(readyAt);
+        uint256 before = _client().balance;
+        vm.prank(_client());
+        same(inference.withdraw(PAID), amountWei - fromThawing, "withdrawn");
+        same(_client().balance - before, amountWei - fromThawing, "paid");
+        same(_channel().thawReadyAt, 0, "no longer thawing");
+        same(inference.accountedWei(), address(inference).balance, "accounted");
+    }
+
+    // ---------------------------------------------------------------- collect
+
+    function testFuzz_collect_dividesWhatWasAdded(uint64 compute, uint32 millions) external {
+        _deposit(50 ether);
+        uint256 feeWei = ONE * uint256(millions);
+        if (compute == 0 && millions == 0) {
+            _collect(0, 0, IInferenceEscrow.InferenceEscrowVoucherStale.selector);
+            return;
+        }
+        _collect(compute, feeWei, 0);
+        uint256 platformWei = feeWei * parameters.fees().platformPpm / ONE;
+        same(inference.credits(PAID), compute, "provider");
+        same(inference.credits(inference.treasury()), platformWei, "treasury");
+        same(epochs.potOf(1), feeWei - platformWei, "pot");
+        same(_channel().computeWei, compute, "compute so far");
+        same(_channel().feeWei, feeWei, "fees so far");
+        if (compute > 0) _collect(compute - 1, feeWei + ONE, IInferenceEscrow.InferenceEscrowVoucherStale.selector);
+        if (feeWei > 0) _collect(uint256(compute) + 1, feeWei - ONE, IInferenceEscrow.InferenceEscrowVoucherStale.selector);
+        _collect(uint256(compute) + 1, feeWei, 0);
+        same(inference.credits(PAID), uint256(compute) + 1, "one wei more");
+        if (compute == 0) return;
+        vm.prank(PAID);
+        same(inference.withdrawCredits(), uint256(compute) + 1, "taken");
+        same(PAID.balance, uint256(compute) + 1, "paid");
+        vm.prank(PAID);
+        vm.expectPartialRevert(Credits.CreditsNone.selector);
+        inference.withdrawCredits();
+    }
+
+    function testFuzz_collect_refusesUnevenFeesAndMoreThanIsThere(uint64 fee, uint64 deposited) external {
+        vm.assume(fee % ONE != 0);
+        uint256 depositWei = bound(deposited, 1, 10 ether);
+        _deposit(depositWei);
+        _collect(0, fee, IInferenceEscrow.InferenceEscrowFeeUneven.selector);
+        _collect(depositWei + 1, 0, IInferenceEscrow.InferenceEscrowBalanceShort.selector);
+        _collect(depositWei, 0, 0);
+        same(_channel().balanceWei, 0, "to the last wei");
+    }
+
+    function test_collect_refusesEmptyAndUnequalBatches() external {
+        vm.expectPartialRevert(IInferenceEscrow.InferenceEscrowBatchEmpty.selector);
+        inference.collect(new IInferenceEscrow.Voucher[](0), new bytes[](0));
+        vm.expectPartialRevert(IInferenceEscrow.InferenceEscrowLengthMismatch.selector);
+        inference.collect(new IInferenceEscrow.Voucher[](1), new bytes[](0));
+        // The zero address is who an invalid signature recovers to.
+        vm.expectPartialRevert(IInferenceEscrow.InferenceEscrowSignerMismatch.selector);
+        inference.collect(new IInferenceEscrow.Voucher[](1), new bytes[](1));
+    }
+
+    // ---------------------------------------------------------------- anchor, finalise
+
+    function testFuzz_anchor_staysWithinWhatWasCollected(uint32 millions, uint64 total, uint64 next) external {
+        uint256 feeWei = ONE * bound(millions, 1, type(uint32).max);
+        _deposit(feeWei);
+        _collect(0, feeWei, 0);
+        uint256 potWei = epochs.potTotalWei();
+        uint256 totalWei = bound(total, 0, 2 * potWei);
+        if (totalWei > potWei) {
+            _anchor(1, "root", totalWei, IEpochs.EpochsTotalAbovePot.selector);
+            totalWei = potWei;
+        }
+        _anchor(2, "root", totalWei, IEpochs.EpochsOutOfOrder.selector);
+        _anchor(1, "root", totalWei, 0);
+        IEpochs.Epoch memory epoch = epochs.getEpoch(1);
+        check(epoch.payoutRoot == "root" && epoch.receiptsRoot == "receipts" && epoch.manifest == "manifest", "roots");
+        check(epoch.anchorer == ANCHORER && epoch.leafCount == 1 && epoch.receiptCount == 3, "who and how many");
+        same(epoch.totalWei, totalWei, "total");
+        same(epoch.potTotalWei, potWei, "pot");
+        same(epoch.anchoredAt, vm.getBlockTimestamp(), "time");
+        same(epoch.anchoredBlock, vm.getBlockNumber(), "block");
+        same(epochs.getEpoch(2).openedBlock, vm.getBlockNumber(), "the next one opens");
+        _anchor(2, "root", totalWei, IEpochs.EpochsPreviousOpen.selector);
+        _finalise(1);
+        uint256 nextWei = bound(next, 0, potWei);
+        _anchor(2, "root", nextWei, nextWei < totalWei ? IEpochs.EpochsTotalFell.selector : bytes4(0));
+    }
+
+    function testFuzz_anchor_needsFreeStake(uint96 stake) external {
+        uint256 least = parameters.bonds().minStakeWei;
+        uint256 stakeWei = bound(stake, 1, 2 * least);
+        stakeOf(PAID, stakeWei, 0);
+        vm.prank(PAID);
+        if (stakeWei < least) vm.expectPartialRevert(IEpochs.EpochsStakeShort.selector);
+        epochs.anchor(1, "root", 1, 0, "receipts", 0, "manifest");
+    }
+
+    function testFuzz_finalise_afterTheWindow(uint32 early) external {
+        vm.expectPartialRevert(IEpochs.EpochsUnknownEpoch.selector);
+        epochs.finalise(0);
+        vm.expectPartialRevert(IEpochs.EpochsUnknownEpoch.selector);
+        epochs.finalise(1);
+        _anchor(1, "root", 0, 0);
+        uint256 window = parameters.timing().challengeWindowSeconds;
+        uint256 start = vm.getBlockTimestamp();
+        vm.warp(start + bound(early, 0, window - 1));
+        vm.expectPartialRevert(IEpochs.EpochsWindowOpen.selector);
+        epochs.finalise(1);
+        vm.warp(start + window);
+        epochs.finalise(1);
+        same(epochs.finalisedCount(), 1, "final");
+        vm.expectPartialRevert(IEpochs.EpochsAlreadyFinalised.selector);
+        epochs.finalise(1);
+        (bytes32 receiptsRoot, uint32 receiptCount) = epochs.receiptsOf(1);
+        check(receiptsRoot == "receipts" && receiptCount == 3, "receipts");
+        vm.expectPartialRevert(IEpochs.EpochsUnknownEpoch.selector);
+        epochs.receiptsOf(2);
+        vm.expectPartialRevert(IEpochs.EpochsUnknownEpoch.selector);
+        epochs.receiptsOf(0);
+        vm.expectPartialRevert(IEpochs.EpochsUnknownEpoch.selector);
+        epochs.getEpoch(3);
+        vm.expectPartialRevert(IEpochs.EpochsUnknownEpoch.selector);
+        epochs.getEpoch(0);
+    }
+
+    // ---------------------------------------------------------------- claim, withhold
+
+    function testFuzz_claim_paysWhatIsAddedAndNoRootMoreThanItsTotal(uint32 due, uint32 more) external {
+        _deposit(10 ether);
+        _collect(0, 1 ether, 0);
+        vm.expectPartialRevert(IEpochs.EpochsNothingFinalised.selector);
+        _claim(PAID, 1);
+        uint256 dueWei = bound(due, 1, type(uint32).max);
+        _anchor(1, _root(PAID, dueWei), dueWei, 0);
+        vm.expectPartialRevert(IEpochs.EpochsNothingFinalised.selector);
+        _claim(PAID, dueWei);
+        _finalise(1);
+        same(_claim(PAID, dueWei), dueWei, "first");
+        vm.expectPartialRevert(IEpochs.EpochsNothingDue.selector);
+        _claim(PAID, dueWei);
+        // A root whose leaf says more than its total.
+        uint256 nextWei = dueWei + bound(more, 2, 1_000_000);
+        _anchor(2, _root(PAID, nextWei), nextWei - 1, 0);
+        _finalise(2);
+        vm.expectPartialRevert(IEpochs.EpochsClaimsAboveTotal.selector);
+        _claim(PAID, nextWei);
+        _anchor(3, _root(PAID, nextWei), nextWei, 0);
+        _finalise(3);
+        same(_claim(PAID, nextWei), nextWei - dueWei, "what it adds");
+        same(PAID.balance, nextWei, "paid");
+        same(epochs.claimedTotalWei(), nextWei, "claimed");
+        same(epochs.accountedWei(), address(epochs).balance, "accounted");
+    }
+
+    function testFuzz_withhold_comesOffTheNextClaims(uint32 due, uint32 first, uint32 second) external {
+        _deposit(10 ether);
+        _collect(0, 1 ether, 0);
+        uint256 dueWei = bound(due, 1, type(uint32).max);
+        vm.startPrank(address(referee));
+        epochs.withhold(PAID, first, address(0xe1));
+        epochs.withhold(PAID, second, address(0xe2));
+        vm.stopPrank();
+        uint256 withheldWei = uint256(first) + second;
+        same(epochs.withheldWei(PAID), withheldWei, "withheld");
+        same(epochs.getWithholdings(PAID).length, (first > 0 ? 1 : 0) + (second > 0 ? 1 : 0), "open");
+        _anchor(1, _root(PAID, dueWei), dueWei, 0);
+        _finalise(1);
+        uint256 servedWei = withheldWei < dueWei ? withheldWei : dueWei;
+        same(_claim(PAID, dueWei), dueWei - servedWei, "paid");
+        uint256 firstWei = first < dueWei ? first : dueWei;
+        same(epochs.credits(address(0xe1)), firstWei, "the first client");
+        same(epochs.credits(address(0xe2)), servedWei - firstWei, "the second client");
+        same(epochs.withheldWei(PAID), withheldWei - servedWei, "still withheld");
+        same(epochs.claimedWei(PAID), dueWei, "claimed");
+        same(epochs.accountedWei(), address(epochs).balance, "accounted");
+    }
+
+    function testFuzz_fundAndWithhold_areNoStrangers(address stranger) external {
+        vm.assume(stranger != address(referee) && stranger != address(inference));
+        vm.deal(stranger, 1 ether);
+        vm.startPrank(stranger);
+        vm.expectPartialRevert(IEpochs.EpochsUnauthorised.selector);
+        epochs.fund{value: 1}();
+        vm.expectPartialRevert(IEpochs.EpochsUnauthorised.selector);
+        epochs.withhold(PAID, 1, stranger);
+        vm.stopPrank();
+    }
+}
