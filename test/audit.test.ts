@@ -306,14 +306,13 @@ async function judged(parts: {
     receiptHash: receiptHash(receipt),
     leafIndex: 0n,
     fault: BigInt(SCORE_FAULTS.indexOf(parts.fault)),
-    provider,
     slashedWei: 20n,
   };
   const chain = chainOf({
     answers: { 'Referee.judgementCount': 1n, 'Referee.getJudgements': [judgement] },
     input: encodeCall('Referee', 'challengeScore', [evidence]),
     events: [
-      event('Referee', 'ScoreJudged', { judgementId: 1n }),
+      event('Referee', 'ScoreJudged', { judgementId: 1n, provider }),
       event('Staking', 'Slashed', { amountWei: parts.slashedWei }),
     ],
   });

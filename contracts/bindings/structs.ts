@@ -374,35 +374,29 @@ export type RefereeFindingInput = {
 };
 
 export type RefereeJudgement = {
-  readonly requestId: string;
   readonly receiptHash: string;
-  readonly provider: string;
-  readonly leafIndex: bigint;
-  readonly sketchIndex: bigint;
-  readonly fault: bigint;
-  readonly withheld: boolean;
   readonly client: string;
   readonly amountWei: bigint;
   readonly contributor: string;
-  readonly judgedAt: bigint;
-  readonly challenger: string;
   readonly slashedWei: bigint;
+  readonly challenger: string;
+  readonly leafIndex: bigint;
+  readonly judgedAt: bigint;
+  readonly fault: bigint;
+  readonly withheld: boolean;
 };
 
 export type RefereeJudgementInput = {
-  readonly requestId: BytesLike;
   readonly receiptHash: BytesLike;
-  readonly provider: string;
-  readonly leafIndex: BigNumberish;
-  readonly sketchIndex: BigNumberish;
-  readonly fault: BigNumberish;
-  readonly withheld: boolean;
   readonly client: string;
   readonly amountWei: BigNumberish;
   readonly contributor: string;
-  readonly judgedAt: BigNumberish;
-  readonly challenger: string;
   readonly slashedWei: BigNumberish;
+  readonly challenger: string;
+  readonly leafIndex: BigNumberish;
+  readonly judgedAt: BigNumberish;
+  readonly fault: BigNumberish;
+  readonly withheld: boolean;
 };
 
 export type RefereeOmissionEvidence = {

@@ -154,39 +154,32 @@ contract Referee is ReceiptVerdicts {
         Finding memory finding
     ) private {
         Receipt calldata receipt = evidence.receipt;
-        ScoreLeaf calldata leaf = evidence.leaf;
-        Judgement storage judgement = _judgements[judgementId];
-        judgement.requestId = receipt.requestId;
-        judgement.receiptHash = receiptHash;
-        judgement.provider = receipt.provider;
-        judgement.leafIndex = uint32(evidence.leafIndex);
-        judgement.sketchIndex = uint32(_min(leaf.sketchIndex, type(uint32).max));
-        judgement.fault = finding.fault;
-        judgement.client = receipt.client;
-        // An honest anchor pays a leaf no more than its receipt's fee.
-        judgement.amountWei = uint96(_min(_min(leaf.amountWei, receipt.feeWei), type(uint96).max));
-        judgement.contributor = leaf.contributor;
-        judgement.judgedAt = uint64(block.timestamp);
-        judgement.challenger = msg.sender;
-        uint256 slashedWei =
-            staking.slash(Locks.serving(receipt.provider), msg.sender, receipt.client);
-        judgement.slashedWei = uint96(_min(slashedWei, type(uint96).max));
-        _emitJudged(judgementId, judgement, finding);
-    }
-
-    function _emitJudged(uint256 judgementId, Judgement storage judgement, Finding memory finding) private {
+        uint256 slashedWei = staking.slash(Locks.serving(receipt.provider), msg.sender, receipt.client);
+        _judgements[judgementId] = Judgement({
+            receiptHash: receiptHash,
+            client: receipt.client,
+            // An honest anchor pays a leaf no more than its receipt's fee.
+            amountWei: uint96(_min(_min(evidence.leaf.amountWei, receipt.feeWei), type(uint96).max)),
+            contributor: evidence.leaf.contributor,
+            slashedWei: uint96(_min(slashedWei, type(uint96).max)),
+            challenger: msg.sender,
+            leafIndex: uint32(evidence.leafIndex),
+            judgedAt: uint48(block.timestamp),
+            fault: finding.fault,
+            withheld: false
+        });
         emit ScoreJudged(
             judgementId,
-            judgement.requestId,
-            judgement.provider,
-            judgement.challenger,
-            judgement.contributor,
-            judgement.sketchIndex,
+            receipt.requestId,
+            receipt.provider,
+            msg.sender,
+            evidence.leaf.contributor,
+            evidence.leaf.sketchIndex,
             finding.fault,
             finding.dot,
             finding.score,
             finding.passes,
-            judgement.slashedWei
+            slashedWei
         );
     }
 

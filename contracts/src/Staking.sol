@@ -58,11 +58,12 @@ contract Staking is IStaking, Credits, EIP712 {
     /// @notice Worker keys that an owner has named so far.
     mapping(address owner => uint256 nonce) public workerNonce;
 
-    uint256 public freeTotalWei;
-    uint256 public lockedTotalWei;
-    uint256 public thawingTotalWei;
+    uint128 public freeTotalWei;
+    uint128 public thawingTotalWei;
+    // A slash moves from the one to the other, in one slot.
+    uint128 public lockedTotalWei;
     /// @notice Stake that was destroyed; no function pays it out.
-    uint256 public burnedWei;
+    uint128 public burnedWei;
 
     modifier onlyTaskEscrow() {
         require(msg.sender == taskEscrow, StakingUnauthorised(msg.sender));
@@ -82,7 +83,7 @@ contract Staking is IStaking, Credits, EIP712 {
         require(msg.value > 0, StakingAmountZero());
         address owner = ownerOf(msg.sender);
         _holdings[owner].freeWei += uint128(msg.value);
-        freeTotalWei += msg.value;
+        freeTotalWei += uint128(msg.value);
         emit Deposited(owner, msg.value);
         require(_changed(owner), StakingListFull(_stakers.length));
     }
@@ -121,8 +122,8 @@ contract Staking is IStaking, Credits, EIP712 {
         holding.freeWei -= uint128(amountWei);
         holding.thawingWei += uint128(amountWei);
         holding.thawReadyAt = readyAt;
-        freeTotalWei -= amountWei;
-        thawingTotalWei += amountWei;
+        freeTotalWei -= uint128(amountWei);
+        thawingTotalWei += uint128(amountWei);
         emit ThawRequested(msg.sender, amountWei, readyAt);
         _changed(msg.sender);
     }
@@ -135,7 +136,7 @@ contract Staking is IStaking, Credits, EIP712 {
         require(block.timestamp >= holding.thawReadyAt, StakingStillThawing(msg.sender, holding.thawReadyAt));
         holding.thawingWei = 0;
         holding.thawReadyAt = 0;
-        thawingTotalWei -= amountWei;
+        thawingTotalWei -= uint128(amountWei);
         emit Withdrawn(msg.sender, amountWei);
         _send(msg.sender, amountWei);
     }
@@ -204,7 +205,7 @@ contract Staking is IStaking, Credits, EIP712 {
         address owner = held.owner;
         _take(owner, held, amountWei);
         uint256 halfWei = amountWei / 2;
-        burnedWei += amountWei - halfWei;
+        burnedWei += uint128(amountWei - halfWei);
         _credit(beneficiary, halfWei);
         emit Forfeited(lockId, owner, beneficiary, amountWei, amountWei - halfWei);
         _changed(owner);
@@ -223,7 +224,7 @@ contract Staking is IStaking, Credits, EIP712 {
         uint256 challengerWei = amountWei * split.challengerPpm / ONE;
         uint256 requesterWei = amountWei * split.requesterPpm / ONE;
         uint256 restWei = amountWei - challengerWei - requesterWei;
-        burnedWei += restWei;
+        burnedWei += uint128(restWei);
         _credit(challenger, challengerWei);
         _credit(requester, requesterWei);
         emit Slashed(lockId, owner, challenger, requester, amountWei, challengerWei, requesterWei, restWei);
@@ -353,7 +354,7 @@ contract Staking is IStaking, Credits, EIP712 {
 
     /// @notice Sum of all buckets, in wei.
     function accountedWei() external view returns (uint256) {
-        return freeTotalWei + lockedTotalWei + thawingTotalWei + creditsTotalWei + burnedWei;
+        return uint256(freeTotalWei) + lockedTotalWei + thawingTotalWei + creditsTotalWei + burnedWei;
     }
 
     // ---------------------------------------------------------------- inside
@@ -382,8 +383,8 @@ contract Staking is IStaking, Credits, EIP712 {
         require(amountWei <= holding.freeWei, StakingFreeShort(owner, amountWei, holding.freeWei));
         holding.freeWei -= uint128(amountWei);
         holding.lockedWei += uint128(amountWei);
-        freeTotalWei -= amountWei;
-        lockedTotalWei += amountWei;
+        freeTotalWei -= uint128(amountWei);
+        lockedTotalWei += uint128(amountWei);
         _locks[lockId] = Lock(owner, uint128(amountWei));
         emit Locked(lockId, owner, amountWei);
     }
@@ -395,7 +396,7 @@ contract Staking is IStaking, Credits, EIP712 {
         address owner = held.owner;
         _take(owner, held, amountWei);
         _holdings[owner].freeWei += uint128(amountWei);
-        freeTotalWei += amountWei;
+        freeTotalWei += uint128(amountWei);
         emit Unlocked(lockId, owner, amountWei);
     }
 
@@ -403,7 +404,7 @@ contract Staking is IStaking, Credits, EIP712 {
     function _take(address owner, Lock storage held, uint256 amountWei) private {
         held.amountWei -= uint128(amountWei);
         _holdings[owner].lockedWei -= uint128(amountWei);
-        lockedTotalWei -= amountWei;
+        lockedTotalWei -= uint128(amountWei);
     }
 
     /// @dev Announces what an account's stake and roles are now, and settles them.

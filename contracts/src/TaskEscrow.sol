@@ -7,21 +7,16 @@ import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {IParameters} from "./interfaces/IParameters.sol";
 import {IStaking} from "./interfaces/IStaking.sol";
-import {ITaskEscrow} from "./interfaces/ITaskEscrow.sol";
+import {TaskHashes} from "./TaskHashes.sol";
 
 /// @title Life of a training task, from its escrow to the registered adapter
 /// @notice A task copies the rules it was announced under. The committee's seed exists only after the provider has shown
 /// its result. Votes decide nothing but payment: one INVALID escalates, no vote slashes. Every state in which somebody
 /// could stay silent has a deadline, after which anybody may move the task on.
-contract TaskEscrow is ITaskEscrow, Credits {
+contract TaskEscrow is TaskHashes, Credits {
     uint8 private constant PROVIDER = 1;
     uint256 private constant ONE = 1_000_000;
     uint8 private constant MAX_ROUNDS = 2;
-    bytes32 private constant LOCK_TAG = keccak256("openledger/lock/1");
-    bytes32 private constant RESULT_TAG = keccak256("openledger/result/1");
-    bytes32 private constant VOTE_TAG = keccak256("openledger/vote/1");
-    bytes32 private constant SEGMENT_TAG = keccak256("openledger/segment/1");
-    bytes32 private constant SAMPLE_TAG = keccak256("openledger/sample/1");
 
     IParameters public immutable parameters;
     IStaking public immutable staking;
@@ -322,34 +317,8 @@ contract TaskEscrow is ITaskEscrow, Credits {
         returns (uint256[] memory segments, uint256[] memory samples)
     {
         Task storage task = _existing(taskId);
-        segments = _drawn(SEGMENT_TAG, task.seed, verifier, task.rules.segmentsPerVerifier, task.segments);
-        samples = _drawn(SAMPLE_TAG, task.seed, verifier, task.rules.samplesPerVerifier, task.result.sketchCount);
-    }
-
-    function lockIdOf(uint256 taskId, uint32 attempt) public pure returns (bytes32) {
-        return keccak256(abi.encode(LOCK_TAG, taskId, attempt));
-    }
-
-    function resultHashOf(
-        uint256 taskId,
-        address provider,
-        bytes32 traceRoot,
-        bytes32 adapterHash,
-        bytes32 sketchRoot,
-        bytes32 manifest,
-        bytes32 salt
-    ) public pure returns (bytes32) {
-        return keccak256(
-            abi.encode(RESULT_TAG, taskId, provider, traceRoot, adapterHash, sketchRoot, manifest, salt)
-        );
-    }
-
-    function voteHashOf(uint256 taskId, address verifier, Verdict verdict, bytes32 receiptHash, bytes32 salt)
-        public
-        pure
-        returns (bytes32)
-    {
-        return keccak256(abi.encode(VOTE_TAG, taskId, verifier, verdict, receiptHash, salt));
+        segments = _segmentsOf(task.seed, verifier, task.rules.segmentsPerVerifier, task.segments);
+        samples = _samplesOf(task.seed, verifier, task.rules.samplesPerVerifier, task.result.sketchCount);
     }
 
     /// @notice Sum of all buckets, in wei.
@@ -498,18 +467,6 @@ contract TaskEscrow is ITaskEscrow, Credits {
         for (uint256 i = 0; i < task.committee.length; i++) {
             if (task.committee[i].verdict == Verdict.Valid) valid++;
             else if (task.committee[i].verdict == Verdict.Invalid) invalid++;
-        }
-    }
-
-    function _drawn(bytes32 tag, bytes32 seed, address verifier, uint256 count, uint256 modulus)
-        private
-        pure
-        returns (uint256[] memory numbers)
-    {
-        if (seed == 0 || modulus == 0) return numbers;
-        numbers = new uint256[](count);
-        for (uint256 i = 0; i < count; i++) {
-            numbers[i] = uint256(keccak256(abi.encode(tag, seed, verifier, i))) % modulus;
         }
     }
 

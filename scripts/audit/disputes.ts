@@ -62,6 +62,8 @@ export async function readJudgements(
       .of('Staking', 'Slashed')
       .filter(({ transaction }) => transaction === event.transaction);
     const faults = judgeAgain(chain, anchors, evidence, judgement);
+    if (parseAddress(String(event.args['provider'])) !== parseAddress(evidence.receipt.provider))
+      faults.push('it names another provider');
     const slashedWei = slashed.reduce((sum, { args }) => sum + (args['amountWei'] as bigint), 0n);
     if (slashedWei !== judgement.slashedWei || slashedWei === 0n)
       faults.push(`it took ${slashedWei} wei of stake, it says ${judgement.slashedWei}`);
@@ -181,7 +183,6 @@ function judgeAgain(
         evidence.leaf.requestId !== receipt.requestId,
       `the fault is ${found}, the chain says ${SCORE_FAULTS[Number(judgement.fault)]}`,
     ],
-    [parseAddress(judgement.provider) === receipt.provider, 'it names another provider'],
   ];
   return rules.filter(([holds]) => !holds).map(([, fault]) => fault);
 }

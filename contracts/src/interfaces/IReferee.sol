@@ -135,21 +135,18 @@ interface IReferee {
         bool passes;
     }
 
-    /// @dev In six slots; amounts are capped at 96 bits, sketchIndex at 32.
+    /// @dev In four slots; amounts are capped at 96 bits. ScoreJudged has the provider, the request and the record.
     struct Judgement {
-        bytes32 requestId;
         bytes32 receiptHash;
-        address provider;
-        uint32 leafIndex;
-        uint32 sketchIndex;
-        Fault fault;
-        bool withheld;
         address client;
         uint96 amountWei;
         address contributor;
-        uint64 judgedAt;
-        address challenger;
         uint96 slashedWei;
+        address challenger;
+        uint32 leafIndex;
+        uint48 judgedAt;
+        Fault fault;
+        bool withheld;
     }
 
     event EvidenceCommitted(bytes32 indexed commitment, address indexed sender);

@@ -11,7 +11,6 @@ import { evaluationOf } from './datanet.ts';
 const JUDGED_WITHIN_MS = 60_000;
 
 type Judgement = {
-  readonly provider: string;
   readonly challenger: string;
   readonly contributor: string;
   readonly slashedWei: bigint;
@@ -36,7 +35,7 @@ export async function cheatOnce(stage: Stage): Promise<void> {
   }
   const judgement = await judged(stage);
   narrator.fact(
-    `the Referee recomputed the score: ${nameOf(stage, judgement.provider)} is slashed ${formatOpen(judgement.slashedWei)} OPEN, challenged by ${nameOf(stage, judgement.challenger)}`,
+    `the Referee recomputed the score: ${swarm.file.nodes.at(-1)?.name} is slashed ${formatOpen(judgement.slashedWei)} OPEN, challenged by ${nameOf(stage, judgement.challenger)}`,
   );
 }
 
