@@ -3,12 +3,16 @@
  * alternate in one process, and prints a table or JSON. Exit code 1 when an exact row fails.
  */
 import { parseArgs } from 'node:util';
+import { gpuSuite } from './gpu/suite.ts';
+import { toleranceSuite } from './gpu/tolerance.ts';
 import { servingSuite } from './serving/suite.ts';
 import type { Row, SuiteOptions } from './stats.ts';
 import { tableOf } from './stats.ts';
 
 const SUITES: Readonly<Record<string, (options: SuiteOptions) => Promise<Row[]>>> = {
+  gpu: gpuSuite,
   serving: servingSuite,
+  tolerance: toleranceSuite,
 };
 
 const { values, positionals } = parseArgs({

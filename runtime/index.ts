@@ -19,15 +19,19 @@ export {
   SKETCH_SETTINGS,
   type SketchSettings,
 } from './attribute/sketch.ts';
+export { engineBackend } from './backend/engine-backend.ts';
+export type { Backend, BackendModel } from './backend/port.ts';
+export { storedValues } from './backend/storage.ts';
 export { type Dataset, readDataset } from './data/dataset.ts';
 export { datasetExamples, type Examples, previewExample } from './data/examples.ts';
 export { openArena } from './engine/backend.ts';
-export type { ModelConfig } from './engine/config.ts';
+export type { ModelConfig, ModelWeights } from './engine/config.ts';
 export { LORA_MODULES, type LoraModule, layoutSize, loraLayout } from './engine/config.ts';
 export type { RecordGradient, TrainingRecord } from './engine/engine.ts';
 export { createEngine, type Engine } from './engine/engine.ts';
 export type { Adapter } from './engine/graph.ts';
 export { Graph } from './engine/graph.ts';
+export { openWebgpu } from './gpu/backend.ts';
 export {
   ASSISTANT,
   CHAT_TEMPLATE,
@@ -128,6 +132,7 @@ export {
   spanWeight,
 } from './text/spans.ts';
 export { buildTextIndex, type TextIndex } from './text/suffix-array.ts';
+export { openTfjs } from './tfjs/tfjs.ts';
 export { bisect, type Divergence, TraceShapeError } from './trace/bisect.ts';
 export { Recorder } from './trace/machine.ts';
 export {

@@ -37,6 +37,8 @@ export type Backend = {
   readonly storages?: readonly WeightStorage[];
   /** Places a model; without `storage`, as f32. */
   loadModel?(weights: ModelWeights, storage?: WeightStorage): Promise<BackendModel>;
+  /** Bytes per second that a kernel of two reads and a write moves, in three blocks of this size. */
+  bandwidth?(blockBytes: number): Promise<number>;
   /** Gives back what it holds; models of this backend are closed with it. */
   close(): Promise<void>;
 };
@@ -96,8 +98,6 @@ export type BackendModel = {
     adapter: Adapter | null,
     tokens: Int32Array,
   ): Promise<{ logprobs: Float32Array; best: Int32Array }>;
-  /** The final normalised states [tokens, hiddenSize], which sketches of an answer are made of. */
-  states?(adapter: Adapter | null, tokens: Int32Array): Promise<Float32Array>;
   /** Loss and gradient of each record, in order; absent where weights are int8. */
   recordGradients?(adapter: Adapter, records: readonly TrainingRecord[]): Promise<RecordGradient[]>;
   /** Key-value caches for sequences that run at once, each with its own adapter or none. */

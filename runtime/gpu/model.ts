@@ -1,5 +1,4 @@
-// A model on the GPU: scores of given texts, their final states, per-record gradients of an adapter,
-// and steps of many sequences that each have their own adapter.
+// A model on the GPU: scores of given texts, per-record gradients of an adapter, and steps of many sequences that each have their own adapter.
 import type {
   BackendModel,
   Decoder,
@@ -12,27 +11,11 @@ import { type Adapter, ModelInputError } from '../engine/graph.ts';
 import { recordGradients } from './backward.ts';
 import * as calls from './calls.ts';
 import type { Device } from './device.ts';
-import { ForwardPass, type LayerCache, type Step, type StepAdapters } from './forward.ts';
+import { ForwardPass, type LayerCache, type StepAdapters } from './forward.ts';
 import { type ModelParts, passCaches, textRows, withAdapter } from './pass.ts';
 import { checkTokens, none, type Row, rowsOf, rowWords } from './rows.ts';
 import { AdapterPool, PlacedWeights } from './weights.ts';
 import { Workspace } from './workspace.ts';
-
-async function runText(
-  parts: ModelParts,
-  adapter: Adapter | null,
-  tokens: Int32Array,
-  count: number,
-  read: (step: Step) => Promise<Float32Array>,
-): Promise<Float32Array> {
-  const { device, work } = parts;
-  return withAdapter(parts, adapter, async (adapters) => {
-    const rows = await work.take('rows', count * rowWords);
-    device.write(rows, rowsOf(textRows(tokens, count, 0)));
-    const caches = await passCaches(parts, count, false);
-    return read({ count, rows, adapters, caches, keeps: false });
-  });
-}
 
 async function score(parts: ModelParts, adapter: Adapter | null, tokens: Int32Array) {
   const { config, device, work, forward } = parts;
@@ -41,11 +24,14 @@ async function score(parts: ModelParts, adapter: Adapter | null, tokens: Int32Ar
   const count = tokens.length - 1;
   checkTokens(config, tokens.subarray(0, count), 0);
   checkTokens(config, tokens.subarray(count), 0);
-  const found = await runText(parts, adapter, tokens, count, async (step) => {
-    const { states } = await forward.run(step);
+  const found = await withAdapter(parts, adapter, async (adapters) => {
+    const rows = await work.take('rows', count * rowWords);
+    device.write(rows, rowsOf(textRows(tokens, count, 0)));
+    const caches = await passCaches(parts, count, false);
+    const { states } = await forward.run({ count, rows, adapters, caches, keeps: false });
     const logits = await forward.logits(states, count);
     const pairs = await work.take('found', count * 2);
-    calls.crossEntropy(device, [step.rows, logits, pairs], count, config.vocabSize, false);
+    calls.crossEntropy(device, [rows, logits, pairs], count, config.vocabSize, false);
     return device.readFloats(pairs, count * 2);
   });
   const logprobs = new Float32Array(tokens.length);
@@ -136,14 +122,6 @@ export async function loadGpuModel(
   return {
     config,
     score: (adapter, tokens) => score(parts, adapter, tokens),
-    states(adapter, tokens) {
-      checkTokens(config, tokens, 0);
-      const count = tokens.length;
-      return runText(parts, adapter, tokens, count, async (step) => {
-        const { states } = await forward.run(step);
-        return device.readFloats(states, count * config.hiddenSize);
-      });
-    },
     ...(storage === 'int8'
       ? {}
       : { recordGradients: (adapter, records) => recordGradients(parts, adapter, records) }),
