@@ -1,13 +1,15 @@
 /**
  * `npm run -s bench -- SUITE [--json] [--only R1,R3] [--pairs 7]`: measures ratios of two arms that
- * alternate in one process, and prints a table or JSON. Exit code 1 when an exact row fails.
+ * alternate in one process, or compares digests, and prints a table or JSON. Exit code 1 when an exact row fails.
  */
 import { parseArgs } from 'node:util';
+import { bitsSuite } from './bits/suite.ts';
 import { servingSuite } from './serving/suite.ts';
 import type { Row, SuiteOptions } from './stats.ts';
 import { tableOf } from './stats.ts';
 
 const SUITES: Readonly<Record<string, (options: SuiteOptions) => Promise<Row[]>>> = {
+  bits: bitsSuite,
   serving: servingSuite,
 };
 
