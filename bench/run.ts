@@ -1,8 +1,9 @@
 /**
  * `npm run -s bench -- SUITE [--json] [--only R1,R3] [--pairs 7]`: measures ratios of two arms that
- * alternate in one process, and prints a table or JSON. Exit code 1 when an exact row fails.
+ * alternate in one process, or compares digests, and prints a table or JSON. Exit code 1 when an exact row fails.
  */
 import { parseArgs } from 'node:util';
+import { bitsSuite } from './bits/suite.ts';
 import { gpuSuite } from './gpu/suite.ts';
 import { toleranceSuite } from './gpu/tolerance.ts';
 import { servingSuite } from './serving/suite.ts';
@@ -11,6 +12,7 @@ import { tableOf } from './stats.ts';
 
 const SUITES: Readonly<Record<string, (options: SuiteOptions) => Promise<Row[]>>> = {
   gpu: gpuSuite,
+  bits: bitsSuite,
   serving: servingSuite,
   tolerance: toleranceSuite,
 };

@@ -22,6 +22,10 @@ export type Row = {
   readonly pairs: readonly number[];
   /** Absolute figures of both arms, in the unit that the row names. */
   readonly arms: Readonly<Record<string, number>>;
+  /** Of an exact row: hashes of what was computed, by name. */
+  readonly digests?: Readonly<Record<string, string>>;
+  /** Why this arm could not be had. */
+  readonly absent?: string;
 };
 
 export const median = (values: readonly number[]): number => quantile(values, 0.5);
@@ -102,7 +106,11 @@ const digits = (value: number): string =>
 /** The rows as a Markdown table. */
 export function tableOf(rows: readonly Row[]): string {
   const lines = rows.map((row) => {
-    const arms = Object.entries(row.arms).map(([name, value]) => `${name} ${digits(value)}`);
+    const arms = [
+      ...Object.entries(row.arms).map(([name, value]) => `${name} ${digits(value)}`),
+      ...Object.entries(row.digests ?? {}).map(([name, hash]) => `${name} ${hash.slice(0, 8)}`),
+      ...(row.absent === undefined ? [] : [`absent: ${row.absent}`]),
+    ];
     const interval = `${digits(row.interval[0])} – ${digits(row.interval[1])}`;
     const cells = [row.id, row.what, row.model, digits(row.median), interval, row.target];
     return `| ${[...cells, row.isMet ? 'yes' : 'no', row.pairs.length, arms.join(', ')].join(' | ')} |`;

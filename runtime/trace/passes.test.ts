@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { openArena } from '../engine/backend.ts';
-import { type ModelConfig, weightsOf } from '../engine/config.ts';
+import { type ModelConfig, parameterLayout, weightsOf } from '../engine/config.ts';
 import { AdamUpdater, createEngine } from '../engine/engine.ts';
 import { Graph, ModelInputError } from '../engine/graph.ts';
 import { uniform } from '../engine/random.ts';
@@ -94,6 +94,27 @@ for (const [name, config] of Object.entries(configs)) {
     });
   });
 }
+
+test('infinities, overflow and NaN take the way that they take in the kernels', () => {
+  const config = sampleConfig(small);
+  const adapter = sampleAdapter(config, 3);
+  const record = sampleRecord(config, 30);
+  for (const [name, value] of [
+    ['model.layers.0.self_attn.v_proj.weight', Number.POSITIVE_INFINITY],
+    ['model.layers.1.mlp.up_proj.weight', 1e38],
+    ['model.layers.0.self_attn.q_proj.weight', Number.NaN],
+  ] as const) {
+    const parameters = sampleParameters(config);
+    const slot = parameterLayout(config).find((one) => one.name === name)!;
+    parameters[slot.offset + 5] = value;
+    const engine = createEngine(weightsOf(config, parameters), { backend: 'wasm' });
+    const expected = engine.recordGradient(adapter, record.tokens, record.mask);
+    const model = { config, parameters, adapter };
+    const trace = new Trace(backwardProgram(model, record, Math.fround(1 / expected.targets)));
+    const gradient = flatGradient(model, (of) => trace.result(of));
+    assertBits(gradient, expected.gradient, `gradient with ${value}`);
+  }
+});
 
 describe("a traced update has the kernels' bits", () => {
   const length = 9001;
