@@ -3,12 +3,14 @@
  * alternate in one process, and prints a table or JSON. Exit code 1 when an exact row fails.
  */
 import { parseArgs } from 'node:util';
+import { streamedSuite } from './model/streamed.ts';
 import { servingSuite } from './serving/suite.ts';
 import type { Row, SuiteOptions } from './stats.ts';
 import { tableOf } from './stats.ts';
 
 const SUITES: Readonly<Record<string, (options: SuiteOptions) => Promise<Row[]>>> = {
   serving: servingSuite,
+  streamed: streamedSuite,
 };
 
 const { values, positionals } = parseArgs({

@@ -23,6 +23,7 @@ import {
   type ModelDirectory,
   type Pool,
   type Serving,
+  type WeightFormat,
 } from '#runtime';
 import { addControl } from './api/control.ts';
 import type { Directory } from './gateway/directory.ts';
@@ -72,6 +73,8 @@ export type NodeConfig = {
   readonly bootstrap: readonly string[];
   readonly baseDir: string;
   readonly threads: number;
+  /** How the weights that write answers stay in memory; default f32. Training is f32 always. */
+  readonly weights?: WeightFormat;
   readonly isGateway: boolean;
   readonly challenges: boolean;
   /** The story's cheat: whose score this node overstates once, and to which client. */
@@ -155,7 +158,7 @@ async function open(config: NodeConfig, closers: (() => Promise<void> | void)[])
   closers.push(host.close);
   const table = await openLevelTable(join(dataDir, 'table'));
   closers.push(table.close);
-  const { pool, serving } = openCompute(base, config.threads);
+  const { pool, serving } = openCompute(base, config);
   closers.push(pool.close, serving.close);
   const { chain } = account;
   const view = createChainView(chain, config.chainId, Date.now);
@@ -206,12 +209,12 @@ async function open(config: NodeConfig, closers: (() => Promise<void> | void)[])
 }
 
 /** The pool trains, verifies and sketches; answers are written in batches beside it, by one thread. */
-function openCompute(base: ModelDirectory, threads: number) {
+function openCompute(base: ModelDirectory, { threads, weights }: NodeConfig) {
   const file = workerFile();
   const worker = file === undefined ? {} : { workerFile: file };
   return {
     pool: createPool({ weights: base, threads, ...worker }),
-    serving: createServing({ weights: base, ...worker }),
+    serving: createServing({ weights: base, format: weights ?? 'f32', ...worker }),
   };
 }
 

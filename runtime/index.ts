@@ -22,12 +22,14 @@ export {
 export { type Dataset, readDataset } from './data/dataset.ts';
 export { datasetExamples, type Examples, previewExample } from './data/examples.ts';
 export { openArena } from './engine/backend.ts';
-export type { ModelConfig } from './engine/config.ts';
+export type { ModelConfig, ModelWeights } from './engine/config.ts';
 export { LORA_MODULES, type LoraModule, layoutSize, loraLayout } from './engine/config.ts';
 export type { RecordGradient, TrainingRecord } from './engine/engine.ts';
 export { createEngine, type Engine } from './engine/engine.ts';
 export type { Adapter } from './engine/graph.ts';
 export { Graph } from './engine/graph.ts';
+export type { WeightFormat } from './engine/resident.ts';
+export { streamedScore } from './engine/streamed.ts';
 export {
   ASSISTANT,
   CHAT_TEMPLATE,
