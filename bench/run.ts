@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util';
 import { bitsSuite } from './bits/suite.ts';
 import { gpuSuite } from './gpu/suite.ts';
 import { toleranceSuite } from './gpu/tolerance.ts';
+import { streamedSuite } from './model/streamed.ts';
 import { servingSuite } from './serving/suite.ts';
 import type { Row, SuiteOptions } from './stats.ts';
 import { tableOf } from './stats.ts';
@@ -15,6 +16,7 @@ const SUITES: Readonly<Record<string, (options: SuiteOptions) => Promise<Row[]>>
   bits: bitsSuite,
   serving: servingSuite,
   tolerance: toleranceSuite,
+  streamed: streamedSuite,
 };
 
 const { values, positionals } = parseArgs({

@@ -23,6 +23,7 @@ import {
   type ModelDirectory,
   type Pool,
   type Serving,
+  type WeightFormat,
 } from '#runtime';
 import { addControl } from './api/control.ts';
 import type { Directory } from './gateway/directory.ts';
@@ -75,6 +76,8 @@ export type NodeConfig = {
   readonly bootstrap: readonly string[];
   readonly baseDir: string;
   readonly threads: number;
+  /** How the weights that write answers stay in memory; default f32. Training is f32 always. */
+  readonly weights?: WeightFormat;
   readonly isGateway: boolean;
   readonly challenges: boolean;
   /** The story's cheat: whose score this node overstates once, and to which client. */
@@ -212,13 +215,14 @@ async function open(config: NodeConfig, closers: (() => Promise<void> | void)[])
 }
 
 /** The pool trains, verifies and sketches; answers are written in batches beside it, by one thread. */
-function openCompute(base: ModelDirectory, { threads, dataDir }: NodeConfig) {
+function openCompute(base: ModelDirectory, { threads, weights, dataDir }: NodeConfig) {
   const file = workerFile();
   const worker = file === undefined ? {} : { workerFile: file };
   return {
     pool: createPool({ weights: base, threads, ...worker }),
     serving: createServing({
       weights: base,
+      format: weights ?? 'f32',
       tiers: { ...TIERS, directory: join(dataDir, 'adapter-cache') },
       ...worker,
     }),

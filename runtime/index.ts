@@ -31,6 +31,8 @@ export type { RecordGradient, TrainingRecord } from './engine/engine.ts';
 export { createEngine, type Engine } from './engine/engine.ts';
 export type { Adapter } from './engine/graph.ts';
 export { Graph } from './engine/graph.ts';
+export type { WeightFormat } from './engine/resident.ts';
+export { streamedScore } from './engine/streamed.ts';
 export { openWebgpu } from './gpu/backend.ts';
 export {
   ASSISTANT,

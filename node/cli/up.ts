@@ -1,9 +1,10 @@
 /** `openledger up`: one node of a swarm. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import type { Deployment } from '#contracts';
 import { parseAddress } from '#crypto';
+import type { WeightFormat } from '#runtime';
 import { NodeError } from '../errors.ts';
 import { baseFolder, shippedBase } from '../paths.ts';
 import { keyAt, readKey } from '../store/key-file.ts';
@@ -19,6 +20,7 @@ type UpOptions = {
   readonly bootstrap: string[];
   readonly base: string;
   readonly threads: string;
+  readonly weights: WeightFormat;
   readonly gateway: boolean;
   readonly challenge: boolean;
   readonly preset: string;
@@ -33,6 +35,8 @@ type JoinFile = {
   readonly deployment: Deployment;
 };
 
+const WEIGHT_FORMATS: readonly WeightFormat[] = ['f32', 'bf16', 'f16', 'int8'];
+
 export function upCommand(): Command {
   return new Command('up')
     .description('run one node: joins a swarm, stakes, trains, verifies, serves')
@@ -45,6 +49,11 @@ export function upCommand(): Command {
     .option('--bootstrap <address...>', 'peers to join through', [])
     .option('--base <dir>', 'base model in Hugging Face layout', shippedBase())
     .option('--threads <n>', 'compute threads', '2')
+    .addOption(
+      new Option('--weights <format>', 'how the weights that write answers stay in memory')
+        .choices(WEIGHT_FORMATS)
+        .default('f32'),
+    )
     .option('--gateway', 'answer clients with the OpenAI protocol', false)
     .option('--no-challenge', 'look at receipts, but challenge none')
     .option(
@@ -82,6 +91,7 @@ export function upCommand(): Command {
         bootstrap: own.bootstrap,
         baseDir: baseFolder(options.dataDir, own.base),
         threads: Number(own.threads),
+        weights: own.weights,
         isGateway: own.gateway,
         challenges: own.challenge,
         inflate: own.inflate === undefined ? null : inflateOf(own.inflate),

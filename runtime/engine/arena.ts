@@ -82,8 +82,11 @@ export class Arena {
   readonly #sizes = new Map<number, number>();
   #free: { at: number; bytes: number }[] = [];
   #top: number;
+  readonly #most: number;
 
-  constructor(memory: KernelMemory) {
+  /** @param mostBytes how large it may become */
+  constructor(memory: KernelMemory, mostBytes = limitBytes) {
+    this.#most = Math.min(mostBytes, limitBytes);
     this.backend = memory.backend;
     this.#memory = memory;
     this.#arguments = Math.ceil(Math.max(memory.start, alignment) / alignment) * alignment;
@@ -162,10 +165,10 @@ export class Arena {
   #reserve(bytes: number): void {
     const needed = this.#top + bytes;
     const have = this.#memory.buffer().byteLength;
+    if (needed > this.#most) throw new ArenaFullError(bytes, have);
     if (needed <= have) return;
-    if (needed > limitBytes) throw new ArenaFullError(bytes, have);
     try {
-      this.#memory.grow(Math.min(limitBytes, Math.max(needed, Math.ceil(have * 1.25))));
+      this.#memory.grow(Math.min(this.#most, Math.max(needed, Math.ceil(have * 1.25))));
     } catch (cause) {
       throw new ArenaFullError(bytes, have, cause);
     }

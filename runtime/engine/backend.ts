@@ -31,14 +31,17 @@ function preferred(): BackendChoice {
   throw new RangeError(`OPENLEDGER_BACKEND: expected wasm, native or auto, found ${value}`);
 }
 
-/** A fresh arena. `native` throws NativeKernelsError where it cannot be had; `auto` never does. */
-export function openArena(choice?: BackendChoice): Arena {
+/**
+ * A fresh arena of at most so many bytes (default 4 GiB). `native` throws NativeKernelsError where it
+ * cannot be had; `auto` never does.
+ */
+export function openArena(choice?: BackendChoice, mostBytes?: number): Arena {
   const wanted = choice === undefined || choice === 'auto' ? preferred() : choice;
-  if (wanted === 'wasm') return new Arena(wasmMemory());
+  if (wanted === 'wasm') return new Arena(wasmMemory(), mostBytes);
   verdict ??= checkNative();
-  if (verdict.usable) return new Arena(nativeMemory());
+  if (verdict.usable) return new Arena(nativeMemory(), mostBytes);
   if (wanted === 'native') throw verdict.reason;
-  return new Arena(wasmMemory());
+  return new Arena(wasmMemory(), mostBytes);
 }
 
 /** Whether the native build is in use here, and if not, why. Runs the self-test once. */

@@ -43,11 +43,9 @@ export type TensorPlace = {
   readonly mark: string;
   /** Byte offset in the file. */
   readonly at: number;
-  readonly format: StoredTensor['format'] | 'q8_0';
+  readonly format: StoredTensor['format'];
   readonly rows: number;
   readonly columns: number;
-  /** Of so many heads the rows are stored as pairs of neighbours; read, each half of a head is whole. */
-  readonly pairedHeads?: number;
 };
 
 /** A loaded model: HF tensor names, row-major [out, in] f32. */

@@ -193,22 +193,65 @@ export class Graph {
   }
 
   /** Log-probability of each token after the first, and the likeliest token in its place. */
-  score(
-    placed: PlacedAdapter | null,
-    tokens: Int32Array,
-  ): { logprobs: Float32Array; best: Int32Array } {
+  score(placed: PlacedAdapter | null, tokens: Int32Array): Score {
     this.#checkTokens(tokens, 2);
     const at = this.#placeTokens(tokens);
     const n = tokens.length;
     const work = this.#workspace(placed?.at ?? 0, infer, n - 1, 0, 0);
+    return this.#scored(n, (logprobs, best) =>
+      this.arena.call('score', this.#model, placed?.at ?? 0, at, n, work, logprobs, best),
+    );
+  }
+
+  #scored(n: number, run: (logprobs: number, best: number) => void): Score {
     const logprobs = this.slot('logprobs', n * 4);
     const best = this.slot('best', n * 4);
+    run(logprobs, best);
     const { arena } = this;
-    arena.call('score', this.#model, placed?.at ?? 0, at, n, work, logprobs, best);
     const result = { logprobs: arena.f32(logprobs, n).slice(), best: arena.i32(best, n).slice() };
     result.logprobs[0] = 0;
     result.best[0] = -1;
     return result;
+  }
+
+  /** The residual before the first layer for every token but the last. */
+  embedRows(tokens: Int32Array): Float32Array {
+    this.#checkTokens(tokens, 2);
+    const n = tokens.length - 1;
+    const at = this.#placeTokens(tokens);
+    const rows = this.slot('rows', n * this.config.hiddenSize * 4);
+    this.arena.call('embed_rows', this.#model, at, n, rows);
+    return this.arena.f32(rows, n * this.config.hiddenSize).slice();
+  }
+
+  /** Takes the residual through the one layer of this model, in place. */
+  layerRows(placed: PlacedAdapter | null, rows: Float32Array): void {
+    const n = rows.length / this.config.hiddenSize;
+    const work = this.#workspace(placed?.at ?? 0, infer, n, 0, 0);
+    const at = this.slot('rows', rows.byteLength);
+    const { arena } = this;
+    arena.f32(at, rows.length).set(rows);
+    arena.call('layer_rows', this.#model, placed?.at ?? 0, n, work, at);
+    rows.set(arena.f32(at, rows.length));
+  }
+
+  /** What `score` gives, from the residual after the last layer. */
+  headRows(tokens: Int32Array, rows: Float32Array): Score {
+    const at = this.#placeTokens(tokens);
+    const n = tokens.length;
+    const work = this.#workspace(0, infer, n - 1, 0, 0);
+    const rowsAt = this.slot('rows', rows.byteLength);
+    this.arena.f32(rowsAt, rows.length).set(rows);
+    return this.#scored(n, (logprobs, best) =>
+      this.arena.call('head_rows', this.#model, at, n, work, rowsAt, logprobs, best),
+    );
+  }
+
+  /** How many positions a token of each layer sees, for a model that has windows. */
+  setWindows(windows: readonly number[]): void {
+    const at = this.arena.u32(this.#model, modelWords)[16]!;
+    if (at === 0) throw new Error('expected a model with windows, found one without');
+    this.arena.u32(at, this.config.layers).set(windows);
   }
 
   /** A key-value cache for `capacity` positions. */
@@ -306,6 +349,9 @@ export class Graph {
     }
   }
 }
+
+/** Per position: the log-probability of its token, and the likeliest token. */
+export type Score = { logprobs: Float32Array; best: Int32Array };
 
 /** Byte offsets of an adapter in an arena. */
 export type PlacedAdapter = {

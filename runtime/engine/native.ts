@@ -10,7 +10,7 @@ import type { KernelEntry, KernelMemory } from './arena.ts';
 
 type Addon = {
   readonly names: readonly KernelEntry[];
-  allocate(bytes: number): ArrayBuffer;
+  allocate(bytes: number, longer?: ArrayBuffer): ArrayBuffer;
   call(arena: ArrayBuffer, index: number, argumentsAt: number): number;
 };
 
@@ -95,9 +95,7 @@ export function nativeMemory(): KernelMemory {
     start: 64,
     buffer: () => buffer,
     grow(bytes) {
-      const larger = addon.allocate(bytes);
-      new Uint8Array(larger).set(new Uint8Array(buffer));
-      buffer = larger;
+      buffer = addon.allocate(bytes, buffer);
     },
     run(entry, argumentsAt) {
       const at = index.get(entry);

@@ -1,11 +1,8 @@
-// The native build of the kernels as a Node-API addon: allocate(bytes) gives a 64-byte aligned arena,
+// The native build of the kernels as a Node-API addon: allocate(bytes) gives a page-aligned arena,
 // call(arena, index, argumentsOffset) runs the entry named names[index].
 #include <node_api.h>
-#include <stdlib.h>
 #include <string.h>
-#if defined(__linux__)
 #include <sys/mman.h>
-#endif
 #include "kernels.c"
 
 #define ENTRIES(X) \
@@ -27,33 +24,61 @@ static napi_value fail(napi_env env, const char *message) {
   return NULL;
 }
 
+// One arena: a reserved range of addresses whose pages come as they are touched, so that growing moves
+// nothing. Every array buffer over it is a user; the last one gone gives it back.
+typedef struct {
+  size_t reserved, users;
+} Region;
+#define HEADER_BYTES ((size_t)2097152)
+
+static Region *region_of(void *data) { return (Region *)((u8 *)data - HEADER_BYTES); }
+
+static void *reserve(size_t bytes) {
+  const size_t size = bytes + HEADER_BYTES;
+  u8 *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base == MAP_FAILED) return NULL;
+#if defined(MADV_HUGEPAGE)
+  madvise(base, size, MADV_HUGEPAGE);
+#endif
+  void *data = base + HEADER_BYTES;
+  *region_of(data) = (Region){bytes, 0};
+  return data;
+}
+
 static void release(napi_env env, void *data, void *hint) {
   (void)env;
   (void)hint;
-  free(data);
+  Region *region = region_of(data);
+  if (--region->users == 0) munmap(region, region->reserved + HEADER_BYTES);
 }
 
+static napi_value buffer_of(napi_env env, void *data, size_t bytes) {
+  napi_value result;
+  region_of(data)->users++;
+  if (napi_create_external_arraybuffer(env, data, bytes, release, NULL, &result) == napi_ok) return result;
+  release(env, data, NULL);
+  return fail(env, "this Node build allows no external array buffers");
+}
+
+// (bytes[, arena]): a new arena, or the same one longer: its earlier buffer must not be used any more.
 static napi_value allocate(napi_env env, napi_callback_info info) {
-  size_t count = 1;
-  napi_value argument, result;
+  size_t count = 2, had = 0;
+  napi_value arguments[2];
   double bytes;
-  if (napi_get_cb_info(env, info, &count, &argument, NULL, NULL) != napi_ok || count < 1 ||
-      napi_get_value_double(env, argument, &bytes) != napi_ok || bytes < 1 || bytes > 4294967295.0) {
+  void *old = NULL;
+  if (napi_get_cb_info(env, info, &count, arguments, NULL, NULL) != napi_ok || count < 1 ||
+      napi_get_value_double(env, arguments[0], &bytes) != napi_ok || bytes < 1 || bytes > 4294967295.0) {
     return fail(env, "allocate expects a number of bytes below 2^32");
   }
-  const size_t align = bytes >= 4194304.0 ? 2097152 : 64;
-  const size_t size = ((size_t)bytes + align - 1) / align * align;
-  void *data = NULL;
-  if (posix_memalign(&data, align, size)) return fail(env, "out of memory for the kernel arena");
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  if (align > 64) madvise(data, size, MADV_HUGEPAGE);
-#endif
-  memset(data, 0, (size_t)bytes);
-  if (napi_create_external_arraybuffer(env, data, (size_t)bytes, release, NULL, &result) != napi_ok) {
-    free(data);
-    return fail(env, "this Node build allows no external array buffers");
+  if (count == 2 && napi_get_arraybuffer_info(env, arguments[1], &old, &had) != napi_ok) {
+    return fail(env, "allocate expects an arena to make longer");
   }
-  return result;
+  if (old && (size_t)bytes <= region_of(old)->reserved) return buffer_of(env, old, (size_t)bytes);
+  void *data = reserve(4294967296u);
+  if (!data) data = reserve((size_t)bytes); // where addresses are rationed, growing moves
+  if (!data) return fail(env, "out of memory for the kernel arena");
+  if (old) memcpy(data, old, had);
+  return buffer_of(env, data, (size_t)bytes);
 }
 
 static napi_value call(napi_env env, napi_callback_info info) {

@@ -19,7 +19,9 @@ typedef double f64;
 typedef f32 f32x8 __attribute__((vector_size(32)));
 typedef i32 i32x8 __attribute__((vector_size(32)));
 typedef u32 u32x8 __attribute__((vector_size(32)));
+typedef i8 i8x8 __attribute__((vector_size(8)));
 typedef i16 i16x8 __attribute__((vector_size(16)));
+typedef u16 u16x8 __attribute__((vector_size(16)));
 typedef f64 f64x8 __attribute__((vector_size(64)));
 // The same eight lanes at any 4-byte address, allowed to alias plain floats.
 typedef f32 f32x8u __attribute__((vector_size(32), aligned(4), may_alias));
@@ -32,6 +34,26 @@ INLINE f32x8 splat8(f32 s) { return (f32x8){s, s, s, s, s, s, s, s}; }
 INLINE f32x8 select8(i32x8 mask, f32x8 yes, f32x8 no) {
   return (f32x8)((mask & (i32x8)yes) | (~mask & (i32x8)no));
 }
+// Lanes of two vectors by turns, from their lower and upper halves; mask is a type of whole lanes.
+#ifdef __clang__
+#define ZIP_LOW(a, b, mask) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define ZIP_HIGH(a, b, mask) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define ZIP_LOW(a, b, mask) __builtin_shuffle(a, b, (mask){0, 8, 1, 9, 2, 10, 3, 11})
+#define ZIP_HIGH(a, b, mask) __builtin_shuffle(a, b, (mask){4, 12, 5, 13, 6, 14, 7, 15})
+#endif
+#define ZIP_TURN(to, from, mask)                         \
+  _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) {  \
+    to[2 * i] = ZIP_LOW(from[i], from[i + 4], mask);     \
+    to[2 * i + 1] = ZIP_HIGH(from[i], from[i + 4], mask); \
+  }
+// Eight vectors of eight become their transpose: a perfect shuffle of 64 lanes, three times.
+#define TRANSPOSE8(type, mask, to, from) \
+  type first[8], second[8];              \
+  ZIP_TURN(first, from, mask)            \
+  ZIP_TURN(second, first, mask)          \
+  ZIP_TURN(to, second, mask)
+
 INLINE f32x8 max8(f32x8 a, f32x8 b) { return select8(a > b, a, b); }
 
 // The one order in which eight lanes become a number.

@@ -60,59 +60,86 @@ INLINE u32 narrow(const u32 format, f32 x) {
 
 // Whether `count` stored numbers are all finite.
 static int all_finite(u32 format, const u8 *from, u64 count) {
-  u32 found = 0;
+  const u32 per = format == F32 ? 0x7f800000u : format == BF16 ? 0x7f807f80u : 0x7c007c00u;
+  const u16 half = (u16)per;
+  i32x8 wide = {0};
+  i16x8 narrow = {0};
+  u64 i = 0;
   if (format == F32) {
-    for (u64 i = 0; i < count; i++) found |= (((const u32 *)from)[i] & 0x7f800000u) == 0x7f800000u;
+    for (; i + 8 <= count; i += 8) wide |= ((u32x8)load8((const f32 *)from + i) & per) == per;
   } else {
-    const u16 exponent = format == BF16 ? 0x7f80u : 0x7c00u;
-    u16 some = 0;
-    for (u64 i = 0; i < count; i++) some |= (((const u16 *)from)[i] & exponent) == exponent;
-    found = some;
+    for (; i + 8 <= count; i += 8) narrow |= (*(const u16x8u *)((const u16 *)from + i) & half) == half;
+  }
+  u32 found = 0;
+  for (u32 j = 0; j < 8; j++) found |= (u32)wide[j] | (u32)narrow[j];
+  for (; i < count; i++) {
+    found |= format == F32 ? (((const u32 *)from)[i] & per) == per
+                           : (((const u16 *)from)[i] & half) == half;
   }
   return !found;
 }
 
-// Eight rows side by side, element by element; rows past `rows` are zero.
-#define INTERLEAVE(type, value)                                     \
-  for (u32 k = 0; k < depth; k++) {                                 \
-    for (u32 j = 0; j < 8; j++) {                                   \
-      ((type *)to)[k * 8 + j] = j < rows ? (type)(value) : (type)0; \
-    }                                                               \
-  }
-INLINE void interleave(u8 *to, const u32 format, const u8 *const *row, const u32 rows,
-                       const u32 from, u32 depth) {
-  if (format == F32) {
-    INTERLEAVE(f32, stored(from, row[j], k))
-  } else if (format == from) {
-    INTERLEAVE(u16, ((const u16 *)row[j])[k])
-  } else {
-    INTERLEAVE(u16, narrow(format, stored(from, row[j], k)))
-  }
-}
-INLINE void interleave_int8(u8 *to, f32 *scales, const u8 *const *row, u32 rows, const u32 from,
-                            u32 depth) {
-  for (u32 j = 0; j < 8; j++) {
-    f32x8 tops = splat8(0.0f);
-    for (u32 k = 0; j < rows && k < depth; k += 8) tops = max8(abs8(stored8(from, row[j], k)), tops);
-    const f32 top = top8(tops), inverse = int8_inverse(top);
-    scales[j] = int8_scale(top);
-    for (u32 k = 0; k < depth; k += 8) {
-      const i32x8 q = j < rows ? int8_of8(stored8(from, row[j], k), inverse) : (i32x8){0};
-      for (u32 i = 0; i < 8; i++) to[((k + i) / 2) * 16 + j * 2 + i % 2] = (u8)q[i];
+// Eight rows (those past `rows` are zero) become one panel, eight columns at a time.
+INLINE void panel_of_floats(u8 *to, const u32 format, const u8 *const *row, const u32 rows, u32 depth) {
+  for (u32 k = 0; k < depth; k += 8) {
+    f32x8 rows8[8], v[8];
+    for (u32 j = 0; j < 8; j++) rows8[j] = j < rows ? load8((const f32 *)row[j] + k) : splat8(0.0f);
+    TRANSPOSE8(f32x8, i32x8, v, rows8)
+    for (u32 i = 0; i < 8; i++) {
+      if (format == F32) store8((f32 *)to + (k + i) * 8, v[i]);
+      else for (u32 j = 0; j < 8; j++) ((u16 *)to)[(k + i) * 8 + j] = (u16)narrow(format, v[i][j]);
     }
   }
 }
-INLINE void pack_panel(u8 *to, f32 *scales, u32 format, const u8 *const *row, const u32 rows,
-                       const u32 from, u32 depth) {
-  if (format == INT8) interleave_int8(to, scales, row, rows, from, depth);
-  else if (format == F32) interleave(to, F32, row, rows, from, depth);
-  else if (format == BF16) interleave(to, BF16, row, rows, from, depth);
-  else interleave(to, F16, row, rows, from, depth);
+INLINE void panel_of_halves(u8 *to, const u32 format, const u8 *const *row, u32 rows,
+                            const u32 from, u32 depth) {
+  for (u32 k = 0; k < depth; k += 8) {
+    u16x8 rows8[8], v[8];
+    for (u32 j = 0; j < 8; j++) {
+      rows8[j] = (u16x8){0};
+      if (j < rows) rows8[j] = *(const u16x8u *)((const u16 *)row[j] + k);
+    }
+    TRANSPOSE8(u16x8, i16x8, v, rows8)
+    for (u32 i = 0; i < 8; i++) {
+      u16 *out = (u16 *)to + (k + i) * 8;
+      if (format == from) *(u16x8u *)out = v[i];
+      else if (format == F32) store8((f32 *)to + (k + i) * 8, widen8(from, (const u16 *)&v[i]));
+      else for (u32 j = 0; j < 8; j++) out[j] = (u16)narrow(format, stored(from, (const u8 *)&v[i], j));
+    }
+  }
 }
-INLINE void pack_panels(u8 *to, f32 *scales, u32 format, const u8 *const *row, u32 rows,
-                        const u32 from, u32 depth) {
-  if (rows == 8) pack_panel(to, scales, format, row, 8, from, depth);
-  else pack_panel(to, scales, format, row, rows, from, depth);
+// Pairs of int8 values travel as 16-bit numbers.
+INLINE void panel_of_int8(u8 *to, f32 *scales, const u8 *const *row, u32 rows, const u32 from,
+                          u32 depth) {
+  f32 inverse[8];
+  for (u32 j = 0; j < 8; j++) {
+    f32x8 tops = splat8(0.0f);
+    for (u32 k = 0; j < rows && k < depth; k += 8) tops = max8(abs8(stored8(from, row[j], k)), tops);
+    const f32 top = top8(tops);
+    inverse[j] = int8_inverse(top);
+    scales[j] = int8_scale(top);
+  }
+  for (u32 k = 0; k < depth; k += 16) {
+    u16x8 rows8[8], v[8];
+    for (u32 j = 0; j < 8; j++) {
+      union { i8x8 half[2]; u16x8 pairs; } both = {.pairs = {0}};
+      for (u32 h = 0; j < rows && h < 2 && k + 8 * h < depth; h++) {
+        both.half[h] = __builtin_convertvector(int8_of8(stored8(from, row[j], k + 8 * h), inverse[j]), i8x8);
+      }
+      rows8[j] = both.pairs;
+    }
+    TRANSPOSE8(u16x8, i16x8, v, rows8)
+    for (u32 i = 0; i < 8 && k + 2 * i < depth; i++) *(u16x8u *)(to + (k / 2 + i) * 16) = v[i];
+  }
+}
+INLINE void pack_panel(u8 *to, f32 *scales, u32 format, const u8 *const *row, u32 rows,
+                       const u32 from, u32 depth) {
+  if (format == INT8) panel_of_int8(to, scales, row, rows, from, depth);
+  else if (from == F32 && format == F32) panel_of_floats(to, F32, row, rows, depth);
+  else if (from == F32) panel_of_floats(to, format, row, rows, depth);
+  else if (format == from) panel_of_halves(to, from, row, rows, from, depth);
+  else if (format == F32) panel_of_halves(to, F32, row, rows, from, depth);
+  else panel_of_halves(to, from == BF16 ? F16 : BF16, row, rows, from, depth);
 }
 
 // Packs rows first..first + rows - 1 (first is a multiple of eight, and so is rows but for the last
@@ -127,9 +154,9 @@ static int pack_rows(Matrix m, u32 first, u32 rows, const u8 *raw, u32 from) {
     for (u32 j = 0; j < 8; j++) row[j] = raw + (i + (j < count ? j : 0)) * row_bytes;
     u8 *to = (u8 *)m.at + (u64)(first + i) * m.depth * bytes_of(m.format);
     f32 *scales = (f32 *)row_scales(m) + first + i;
-    if (from == F32) pack_panels(to, scales, m.format, row, count, F32, m.depth);
-    else if (from == BF16) pack_panels(to, scales, m.format, row, count, BF16, m.depth);
-    else pack_panels(to, scales, m.format, row, count, F16, m.depth);
+    if (from == F32) pack_panel(to, scales, m.format, row, count, F32, m.depth);
+    else if (from == BF16) pack_panel(to, scales, m.format, row, count, BF16, m.depth);
+    else pack_panel(to, scales, m.format, row, count, F16, m.depth);
     const int rounds = m.format != from && (m.format == BF16 || m.format == F16);
     finite &= !rounds || all_finite(m.format, to, 8ull * m.depth);
   }

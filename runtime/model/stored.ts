@@ -2,7 +2,16 @@
  * Weights that stay on disk until they are asked for, out of plain descriptions of where each tensor
  * lies, so that every thread can read for itself what it keeps.
  */
-import type { ModelConfig, ModelWeights, StoredTensor, TensorPlace } from '../engine/config.ts';
+import {
+  flattenWeights,
+  layoutSize,
+  type ModelConfig,
+  type ModelWeights,
+  parameterLayout,
+  type StoredTensor,
+  type TensorPlace,
+  weightsOf,
+} from '../engine/config.ts';
 import { STORED_BYTES } from '../engine/resident.ts';
 import { ModelError } from './errors.ts';
 import { fileSource } from './files.ts';
@@ -72,7 +81,26 @@ function openTensor(name: string, place: TensorPlace): Required<StoredTensor> {
       found: 'NaN or infinity',
       remedy: 'use another model',
     });
-  if (format === 'q8_0') throw new Error('later');
   const rowBytes = columns * STORED_BYTES[format];
   return { format, refuse, read: (into, row) => read(into, at + row * rowBytes) };
+}
+
+/** Weights on their way to another thread: where they lie on disk, or in memory that both see. */
+export type SharedWeights = {
+  readonly config: ModelConfig;
+  readonly source: ReadonlyMap<string, TensorPlace> | SharedArrayBuffer;
+};
+
+export function shareWeights(weights: ModelWeights): SharedWeights {
+  const { config, places } = weights;
+  if (places !== undefined) return { config, source: places };
+  const source = new SharedArrayBuffer(layoutSize(parameterLayout(config)) * 4);
+  flattenWeights(weights, new Float32Array(source));
+  return { config, source };
+}
+
+export function sharedWeights({ config, source }: SharedWeights): ModelWeights {
+  return source instanceof SharedArrayBuffer
+    ? weightsOf(config, new Float32Array(source))
+    : weightsAt(config, source);
 }

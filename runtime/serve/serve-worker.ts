@@ -1,17 +1,18 @@
 // The worker side of serving: the engine and its loop, which lets messages in between two steps.
 import { setImmediate as otherMessages } from 'node:timers/promises';
 import { type BackendChoice, openArena } from '../engine/backend.ts';
-import { type ModelConfig, weightsOf } from '../engine/config.ts';
 import type { Adapter } from '../engine/graph.ts';
+import type { WeightFormat } from '../engine/resident.ts';
+import { type SharedWeights, sharedWeights } from '../model/stored.ts';
 import { BatchGraph, type BatchSizes } from './batch-graph.ts';
 import type { Finish, ServeLimits, ServeRequest, TokenLogprob } from './requests.ts';
 import { ServeCore } from './serve-core.ts';
 
 export type ServeWorkerData = {
   readonly role: 'serve';
-  readonly config: ModelConfig;
+  readonly weights: SharedWeights;
+  readonly format: WeightFormat;
   readonly backend: BackendChoice;
-  readonly parameters: SharedArrayBuffer;
   readonly sizes: BatchSizes;
   readonly limits: ServeLimits;
 };
@@ -50,9 +51,9 @@ export class ServeWorker {
   #busy = false;
 
   constructor(data: ServeWorkerData) {
-    const weights = weightsOf(data.config, new Float32Array(data.parameters));
-    const arena = openArena(data.backend);
-    this.#core = new ServeCore(new BatchGraph(arena, weights, data.sizes), data.limits, {
+    const { backend, weights, sizes, format, limits } = data;
+    const graph = new BatchGraph(openArena(backend), sharedWeights(weights), sizes, format);
+    this.#core = new ServeCore(graph, limits, {
       clock: () => performance.now(),
       onToken: (id, token, logprob, top) => this.#open.get(id)?.emit({ token, logprob, top }),
       onEnd: (id, outcome) => {

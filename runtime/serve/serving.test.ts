@@ -4,6 +4,9 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { createEngine } from '../engine/engine.ts';
+import { chooseToken, GREEDY } from '../model/sampling.ts';
+import { openWeights } from '../model/weights.ts';
 import { AdapterTiers } from './adapter-tiers.ts';
 import { createServing } from './serving.ts';
 import { adapterOf, alone, textOf, weights } from './testing.ts';
@@ -46,6 +49,30 @@ test('one thread or two: the same bits, WebAssembly', async (t) => {
       8,
     );
   }
+});
+
+test('threads read a directory for themselves, keep it as int8, and a file that changed is MODEL_FILE_CHANGED', async (t) => {
+  const stored = await openWeights(new URL('../golden/smollm2', import.meta.url).pathname);
+  const tokens = Int32Array.of(1, 5, 9, 2);
+  const options = { backend: 'wasm', training: false, weights: 'int8' } as const;
+  const session = createEngine(stored, options).session(null);
+  const expected = [session.prefill(tokens)];
+  const request = { client: 'c', adapter: null, tokens, maxTokens: 6 };
+  const serving = createServing({ weights: stored, sizes, backend: 'wasm', format: 'int8' });
+  t.after(() => serving.close());
+  const served = await serving.generate(request);
+  const alone = [...served.tokens].map((token) => {
+    const best = chooseToken(expected.at(-1)!, GREEDY, session.length);
+    expected.push(session.decode(token));
+    return best;
+  });
+  assert.deepEqual([...served.tokens], alone);
+  const places = new Map(
+    [...stored.places].map(([name, place]) => [name, { ...place, mark: 'another file' }] as const),
+  );
+  const changed = createServing({ weights: { ...stored, places }, sizes, backend: 'wasm' });
+  t.after(() => changed.close());
+  await assert.rejects(changed.generate(request), coded('MODEL_FILE_CHANGED'));
 });
 
 test('an aborted answer ends, a failing adapter fails its own requests, SERVING_CLOSED after close', async () => {

@@ -2,15 +2,11 @@
 // the thread that knows its adapter unless that one is much busier; which thread computes an answer
 // never changes a bit of it.
 import type { BackendChoice } from '../engine/backend.ts';
-import {
-  flattenWeights,
-  layoutSize,
-  type ModelConfig,
-  type ModelWeights,
-  parameterLayout,
-} from '../engine/config.ts';
+import type { ModelConfig, ModelWeights } from '../engine/config.ts';
 import type { Adapter } from '../engine/graph.ts';
+import type { WeightFormat } from '../engine/resident.ts';
 import { GREEDY, type SamplingSettings } from '../model/sampling.ts';
+import { type SharedWeights, shareWeights } from '../model/stored.ts';
 import { Thread, WorkAbortedError } from '../train/threads.ts';
 import { AdapterTiers, type TierCounts, type TierSizes } from './adapter-tiers.ts';
 import type { BatchSizes } from './batch-graph.ts';
@@ -64,6 +60,8 @@ export type Serving = {
 
 export type ServingOptions = {
   readonly weights: ModelWeights;
+  /** How matrices stay in memory; default f32. */
+  readonly format?: WeightFormat;
   readonly threads?: number;
   readonly backend?: BackendChoice;
   readonly workerFile?: string | URL;
@@ -146,17 +144,14 @@ class Threads {
 
 export function createServing(options: ServingOptions): Serving {
   const { config } = options.weights;
-  let parameters: SharedArrayBuffer | undefined;
-  const weights = () => {
-    parameters ??= new SharedArrayBuffer(layoutSize(parameterLayout(config)) * 4);
-    return flattenWeights(options.weights, new Float32Array(parameters)).buffer;
-  };
+  let weights: SharedWeights | undefined;
   const threads = new Threads(options.threads ?? 1, () => {
+    weights ??= shareWeights(options.weights);
     const data: ServeWorkerData = {
       role: 'serve',
-      config,
+      weights,
+      format: options.format ?? 'f32',
       backend: options.backend ?? 'auto',
-      parameters: weights() as SharedArrayBuffer,
       sizes: { ...BATCH_SIZES, ...options.sizes },
       limits: { ...SERVE_LIMITS, ...options.limits },
     };

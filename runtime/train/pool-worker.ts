@@ -1,14 +1,13 @@
 // The worker side of the pool: an engine of its own, and adapters by number.
 import type { BackendChoice } from '../engine/backend.ts';
-import { type ModelConfig, weightsOf } from '../engine/config.ts';
 import { createEngine, type Engine, type TrainingRecord } from '../engine/engine.ts';
 import type { Adapter } from '../engine/graph.ts';
+import { type SharedWeights, sharedWeights } from '../model/stored.ts';
 
 export type PoolWorkerData = {
   readonly role: 'pool';
-  readonly config: ModelConfig;
+  readonly weights: SharedWeights;
   readonly backend: BackendChoice;
-  readonly parameters: SharedArrayBuffer;
 };
 
 /** The number of an adapter the worker was given before; 0 is none. */
@@ -27,8 +26,7 @@ export class PoolWorker {
   readonly #adapters = new Map<number, Adapter>();
 
   constructor(data: PoolWorkerData) {
-    const weights = weightsOf(data.config, new Float32Array(data.parameters));
-    this.#engine = createEngine(weights, { backend: data.backend });
+    this.#engine = createEngine(sharedWeights(data.weights), { backend: data.backend });
   }
 
   handle(request: PoolRequest): unknown {

@@ -2,15 +2,10 @@
 // thread has its own engine and copy of the weights; results come back in the order of the records.
 import { availableParallelism } from 'node:os';
 import type { BackendChoice } from '../engine/backend.ts';
-import {
-  flattenWeights,
-  layoutSize,
-  type ModelConfig,
-  type ModelWeights,
-  parameterLayout,
-} from '../engine/config.ts';
+import type { ModelConfig, ModelWeights } from '../engine/config.ts';
 import type { RecordGradient, TrainingRecord } from '../engine/engine.ts';
 import type { Adapter } from '../engine/graph.ts';
+import { shareWeights } from '../model/stored.ts';
 import type { PoolWorkerData } from './pool-worker.ts';
 import { Thread, WorkAbortedError, WorkerCrashedError } from './threads.ts';
 
@@ -132,13 +127,10 @@ async function spread(
 export function createPool(options: PoolOptions): Pool {
   const { config } = options.weights;
   const size = options.threads ?? availableParallelism();
-  const parameters = new SharedArrayBuffer(layoutSize(parameterLayout(config)) * 4);
-  flattenWeights(options.weights, new Float32Array(parameters));
   const data: PoolWorkerData = {
     role: 'pool',
-    config,
+    weights: shareWeights(options.weights),
     backend: options.backend ?? 'auto',
-    parameters,
   };
   const crew = new Crew(size, () => new Thread(data, options.workerFile));
   let closed = false;

@@ -140,12 +140,7 @@ test('errors keep their code across the thread boundary', async () => {
 });
 
 test('WORKER_CRASHED: a dead worker rejects its jobs', async () => {
-  const thread = new Thread({
-    role: 'pool',
-    config,
-    backend: 'wasm',
-    parameters: new SharedArrayBuffer(8),
-  });
+  const thread = new Thread({ role: 'pool', backend: 'wasm', weights: null });
   await assert.rejects(thread.request({ kind: 'describe' }), (error) => {
     assert.ok(error instanceof WorkerCrashedError);
     return error.code === 'WORKER_CRASHED';

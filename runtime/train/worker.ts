@@ -31,7 +31,19 @@ function build(data: WorkerData): Handler {
   return (request) => worker.handle(request as PoolRequest & { id: number });
 }
 
-const handle = build(workerData as WorkerData);
+/** What cannot be built answers every request with the reason, if that has a code; else it dies. */
+function start(data: WorkerData): Handler {
+  try {
+    return build(data);
+  } catch (error) {
+    if (typeof (error as { code?: unknown }).code !== 'string') throw error;
+    return () => {
+      throw error;
+    };
+  }
+}
+
+const handle = start(workerData as WorkerData);
 
 /** Gradients are handed over, not copied. */
 function transferable(result: unknown): ArrayBuffer[] {
