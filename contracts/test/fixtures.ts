@@ -4,7 +4,7 @@ import { afterEach, beforeEach } from 'node:test';
 import { AbiCoder, getBytes, hexlify, id, keccak256, type Wallet } from 'ethers';
 import { buildTree, type MerkleTree, proveLeaf } from '#crypto';
 import { TaskEscrowVerdict } from '../bindings/structs.ts';
-import { type Chain, Reverted, TEST_CHAIN_ID } from '../harness.ts';
+import { type Chain, Reverted, startChain, TEST_CHAIN_ID } from '../harness.ts';
 import { OPEN_WEI, presets } from '../presets.ts';
 
 export const rules = presets.local.tasks;
@@ -117,6 +117,25 @@ export async function announce(
     rewardWei,
   );
   return chain.contracts.TaskEscrow.taskCount();
+}
+
+export const TASK_REWARD_WEI = 10n * OPEN_WEI;
+
+/** A chain with one announced task, its requester, and staked wallets with both roles. */
+export async function startTask() {
+  const chain = await startChain();
+  const [requester, provider, other, ...verifiers] = chain.wallets.slice(0, 8) as [
+    Wallet,
+    Wallet,
+    Wallet,
+    ...Wallet[],
+  ];
+  for (const wallet of [provider, other, ...verifiers])
+    await stake(chain, wallet, PROVIDER | VERIFIER);
+  await stake(chain, requester, VERIFIER);
+  const datanet = await publish(chain, requester);
+  const taskId = await announce(chain, requester, datanet, TASK_REWARD_WEI);
+  return { chain, requester, provider, other, verifiers, datanet, taskId };
 }
 
 export type ResultInput = {

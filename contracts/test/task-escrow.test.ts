@@ -1,12 +1,10 @@
-/** TaskEscrow: the life of a task, each silent party's timeout, and every refusal by name. */
+/** TaskEscrow: the life of a task, and each silent party's timeout. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { id, type Wallet, ZeroHash } from 'ethers';
 import { TaskEscrowState } from '../bindings/structs.ts';
-import { startChain } from '../harness.ts';
 import { OPEN_WEI } from '../presets.ts';
 import {
-  announce,
   assertConserved,
   BASE_HASH,
   bonds,
@@ -16,7 +14,6 @@ import {
   INVALID,
   isolate,
   PROVIDER,
-  publish,
   RECORD_COUNT,
   refuses,
   resultHash,
@@ -26,6 +23,8 @@ import {
   rules,
   SEGMENTS,
   stake,
+  startTask,
+  TASK_REWARD_WEI,
   tagged,
   timing,
   toReverted,
@@ -36,20 +35,8 @@ import {
   voteHash,
 } from './fixtures.ts';
 
-const chain = await startChain();
+const { chain, requester, provider, other, verifiers, datanet, taskId } = await startTask();
 const { TaskEscrow, Staking, ModelRegistry } = chain.contracts;
-const [requester, provider, other, ...verifiers] = chain.wallets.slice(0, 8) as [
-  Wallet,
-  Wallet,
-  Wallet,
-  ...Wallet[],
-];
-const REWARD = 10n * OPEN_WEI;
-for (const wallet of [provider, other, ...verifiers])
-  await stake(chain, wallet, PROVIDER | VERIFIER);
-await stake(chain, requester, VERIFIER);
-const datanet = await publish(chain, requester);
-const taskId = await announce(chain, requester, datanet, REWARD);
 isolate(chain);
 
 const stateOf = async (id: bigint) => (await TaskEscrow.getTask(id)).state;
@@ -60,7 +47,7 @@ describe('TaskEscrow: the happy path', () => {
     const task = await TaskEscrow.getTask(taskId);
     assert.equal(task.requester, requester.address);
     assert.equal(task.state, TaskEscrowState.Announced);
-    assert.equal(task.rewardWei, REWARD);
+    assert.equal(task.rewardWei, TASK_REWARD_WEI);
     assert.equal(task.segments, BigInt(SEGMENTS));
     assert.equal(task.baseHash, BASE_HASH);
     assert.equal(task.datanetId, datanet.datanetId);
@@ -68,7 +55,7 @@ describe('TaskEscrow: the happy path', () => {
     assert.equal(task.rules.committeeSize, rules.committeeSize);
     assert.equal(task.trainingLockWei, bonds.trainingLockWei);
     assert.equal(task.deadline, task.announcedAt + rules.claimSeconds);
-    assert.equal(await TaskEscrow.escrowedWei(), REWARD);
+    assert.equal(await TaskEscrow.escrowedWei(), TASK_REWARD_WEI);
     assert.equal((await TaskEscrow.getTasks(1, 10)).length, 1);
     assert.equal((await TaskEscrow.getTasks(0, 10)).length, 0);
     assert.equal((await TaskEscrow.getTasks(2, 10)).length, 0);
@@ -80,11 +67,11 @@ describe('TaskEscrow: the happy path', () => {
     await vote(chain, committee, taskId);
     const task = await TaskEscrow.getTask(taskId);
     assert.equal(task.state, TaskEscrowState.Registered);
-    const seatWei = (REWARD * rules.verifierRewardPpm) / 1_000_000n / 3n;
+    const seatWei = (TASK_REWARD_WEI * rules.verifierRewardPpm) / 1_000_000n / 3n;
     for (const verifier of committee) {
       assert.equal(await TaskEscrow.credits(verifier.address), seatWei);
     }
-    assert.equal(await TaskEscrow.credits(provider.address), REWARD - 3n * seatWei);
+    assert.equal(await TaskEscrow.credits(provider.address), TASK_REWARD_WEI - 3n * seatWei);
     assert.equal((await Staking.getAccount(provider.address)).lockedWei, 0n);
     const adapterId = tagged(
       'openledger/adapter/1',
@@ -107,7 +94,7 @@ describe('TaskEscrow: the happy path', () => {
     const before = await chain.provider.getBalance(provider.address);
     await chain.send(provider, 'TaskEscrow', 'withdrawCredits', []);
     const after = await chain.provider.getBalance(provider.address);
-    assert.equal(after - before, REWARD - 3n * seatWei);
+    assert.equal(after - before, TASK_REWARD_WEI - 3n * seatWei);
     await refuses(chain.send(provider, 'TaskEscrow', 'withdrawCredits', []), 'CreditsNone', [
       provider.address,
     ]);
@@ -124,9 +111,9 @@ describe('TaskEscrow: the happy path', () => {
     assert.equal(await TaskEscrow.canTally(taskId), true);
     await chain.send(other, 'TaskEscrow', 'tally', [taskId]);
     assert.equal(await stateOf(taskId), TaskEscrowState.Registered);
-    const seatWei = (REWARD * rules.verifierRewardPpm) / 1_000_000n / 3n;
+    const seatWei = (TASK_REWARD_WEI * rules.verifierRewardPpm) / 1_000_000n / 3n;
     assert.equal(await TaskEscrow.credits(committee[2]!.address), 0n);
-    assert.equal(await TaskEscrow.credits(provider.address), REWARD - 2n * seatWei);
+    assert.equal(await TaskEscrow.credits(provider.address), TASK_REWARD_WEI - 2n * seatWei);
     await assertConserved(chain);
   });
 
@@ -266,7 +253,7 @@ describe('TaskEscrow: the committee', () => {
     );
     await chain.send(other, 'TaskEscrow', 'expire', [taskId]);
     assert.equal(await stateOf(taskId), TaskEscrowState.Refunded);
-    assert.equal(await TaskEscrow.credits(requester.address), REWARD);
+    assert.equal(await TaskEscrow.credits(requester.address), TASK_REWARD_WEI);
     assert.equal(await freeOf(provider), 100n * OPEN_WEI);
     await assertConserved(chain);
   });
@@ -334,7 +321,7 @@ describe('TaskEscrow: every silent party has a timeout', () => {
     );
     await chain.send(other, 'TaskEscrow', 'expire', [taskId]);
     assert.equal(await stateOf(taskId), TaskEscrowState.Refunded);
-    assert.equal(await TaskEscrow.credits(requester.address), REWARD);
+    assert.equal(await TaskEscrow.credits(requester.address), TASK_REWARD_WEI);
     await refuses(chain.send(other, 'TaskEscrow', 'expire', [taskId]), 'TaskEscrowWrongState');
     await assertConserved(chain);
   });
@@ -347,7 +334,7 @@ describe('TaskEscrow: every silent party has a timeout', () => {
     ]);
     await chain.send(requester, 'TaskEscrow', 'cancel', [taskId]);
     assert.equal(await stateOf(taskId), TaskEscrowState.Cancelled);
-    assert.equal(await TaskEscrow.credits(requester.address), REWARD);
+    assert.equal(await TaskEscrow.credits(requester.address), TASK_REWARD_WEI);
     await refuses(chain.send(requester, 'TaskEscrow', 'cancel', [taskId]), 'TaskEscrowWrongState');
   });
 
@@ -390,7 +377,7 @@ describe('TaskEscrow: every silent party has a timeout', () => {
     await chain.pass(rules.voteRevealSeconds);
     await chain.send(other, 'TaskEscrow', 'tally', [taskId]);
     assert.equal(await stateOf(taskId), TaskEscrowState.Refunded);
-    assert.equal(await TaskEscrow.credits(requester.address), REWARD);
+    assert.equal(await TaskEscrow.credits(requester.address), TASK_REWARD_WEI);
     assert.equal(await freeOf(provider), 100n * OPEN_WEI);
     await assertConserved(chain);
   });
@@ -401,174 +388,5 @@ describe('TaskEscrow: every silent party has a timeout', () => {
     await chain.send(other, 'TaskEscrow', 'tally', [taskId]);
     await vote(chain, await drawn(chain, taskId), taskId);
     assert.equal(await stateOf(taskId), TaskEscrowState.Registered);
-  });
-});
-
-describe('TaskEscrow: refusals by name', () => {
-  test('announce: RewardZero, SegmentsZero, BaseUnknown, unknown version', async () => {
-    const args = [id('spec'), BASE_HASH, datanet.datanetId, 1, SEGMENTS, 'x'] as const;
-    await refuses(
-      chain.send(requester, 'TaskEscrow', 'announce', [...args]),
-      'TaskEscrowRewardZero',
-    );
-    await refuses(
-      chain.send(requester, 'TaskEscrow', 'announce', [args[0], args[1], args[2], 1, 0, 'x'], 1n),
-      'TaskEscrowSegmentsZero',
-    );
-    await refuses(
-      chain.send(requester, 'TaskEscrow', 'announce', [args[0], id('?'), args[2], 1, 1, 'x'], 1n),
-      'TaskEscrowBaseUnknown',
-      [id('?')],
-    );
-    await refuses(
-      chain.send(requester, 'TaskEscrow', 'announce', [args[0], args[1], args[2], 2, 1, 'x'], 1n),
-      'DatanetRegistryUnknownVersion',
-      [datanet.datanetId, 2n],
-    );
-  });
-
-  test('TaskEscrowRewardTooLarge: a reward beyond 128 bits', async () => {
-    const huge = 1n << 128n;
-    await chain.request('hardhat_setBalance', [requester.address, `0x${(huge * 2n).toString(16)}`]);
-    await refuses(announce(chain, requester, datanet, huge), 'TaskEscrowRewardTooLarge', [huge]);
-  });
-
-  test('TaskEscrowUnknownTask', async () => {
-    for (const fn of ['claim', 'cancel', 'drawCommittee', 'tally', 'expire'] as const) {
-      await refuses(chain.send(provider, 'TaskEscrow', fn, [99]), 'TaskEscrowUnknownTask', [99n]);
-    }
-  });
-
-  test('claim: NotProviderRole, WrongState, and StakingFreeShort without stake', async () => {
-    await refuses(
-      chain.send(requester, 'TaskEscrow', 'claim', [taskId]),
-      'TaskEscrowNotProviderRole',
-      [requester.address],
-    );
-    const poor = chain.wallets[9]!;
-    await chain.send(poor, 'Staking', 'setRoles', [PROVIDER]);
-    await refuses(chain.send(poor, 'TaskEscrow', 'claim', [taskId]), 'StakingFreeShort');
-    await chain.send(provider, 'TaskEscrow', 'claim', [taskId]);
-    await refuses(chain.send(other, 'TaskEscrow', 'claim', [taskId]), 'TaskEscrowWrongState', [
-      taskId,
-      TaskEscrowState.Claimed,
-    ]);
-    await refuses(chain.send(requester, 'TaskEscrow', 'cancel', [taskId]), 'TaskEscrowWrongState');
-  });
-
-  test('heartbeat: StepNotForward, CheckpointRepeated, NotProvider, RenewalsSpent', async () => {
-    await chain.send(provider, 'TaskEscrow', 'claim', [taskId]);
-    await refuses(
-      chain.send(other, 'TaskEscrow', 'heartbeat', [taskId, 1, id('c')]),
-      'TaskEscrowNotProvider',
-      [taskId, other.address, provider.address],
-    );
-    await chain.send(provider, 'TaskEscrow', 'heartbeat', [taskId, 1, id('c')]);
-    await refuses(
-      chain.send(provider, 'TaskEscrow', 'heartbeat', [taskId, 1, id('d')]),
-      'TaskEscrowStepNotForward',
-      [taskId, 1n, 1n],
-    );
-    await refuses(
-      chain.send(provider, 'TaskEscrow', 'heartbeat', [taskId, 2, id('c')]),
-      'TaskEscrowCheckpointRepeated',
-      [taskId, id('c')],
-    );
-    for (let step = 2n; step <= rules.maxRenewals; step += 1n) {
-      await chain.send(provider, 'TaskEscrow', 'heartbeat', [taskId, step, id(`c${step}`)]);
-    }
-    await refuses(
-      chain.send(provider, 'TaskEscrow', 'heartbeat', [taskId, 1000, id('last')]),
-      'TaskEscrowRenewalsSpent',
-      [taskId, rules.maxRenewals],
-    );
-  });
-
-  test('commit and reveal: ResultHashZero, ResultMismatch, SketchCount, WrongState', async () => {
-    await chain.send(provider, 'TaskEscrow', 'claim', [taskId]);
-    await refuses(
-      chain.send(provider, 'TaskEscrow', 'commit', [taskId, ZeroHash]),
-      'TaskEscrowResultHashZero',
-    );
-    await refuses(revealResult(chain, provider, taskId), 'TaskEscrowWrongState');
-    await commitResult(chain, provider, taskId);
-    await refuses(
-      revealResult(chain, provider, taskId, { ...resultOf(), salt: id('other salt') }),
-      'TaskEscrowResultMismatch',
-    );
-    await refuses(
-      revealResult(chain, provider, taskId, { ...resultOf(), sketchCount: RECORD_COUNT + 1 }),
-      'TaskEscrowSketchCount',
-      [taskId, BigInt(RECORD_COUNT + 1), BigInt(RECORD_COUNT)],
-    );
-  });
-
-  test("another provider's commitment cannot be revealed by who copied it", async () => {
-    await chain.send(provider, 'TaskEscrow', 'claim', [taskId]);
-    await chain.send(provider, 'TaskEscrow', 'commit', [
-      taskId,
-      resultHash(taskId, other.address, resultOf()),
-    ]);
-    await refuses(revealResult(chain, provider, taskId), 'TaskEscrowResultMismatch');
-  });
-
-  test('votes: NotVerifier, HashZero, AlreadyCommitted, AlreadyRevealed, Mismatch, VerdictNone', async () => {
-    const committee = await toVoting(chain, provider, taskId);
-    const [first, second, third] = committee as [Wallet, Wallet, Wallet];
-    await refuses(commitVote(chain, provider, taskId), 'TaskEscrowNotVerifier', [
-      taskId,
-      provider.address,
-    ]);
-    await refuses(
-      chain.send(first, 'TaskEscrow', 'commitVote', [taskId, ZeroHash]),
-      'TaskEscrowVoteHashZero',
-    );
-    await commitVote(chain, first, taskId);
-    await refuses(commitVote(chain, first, taskId, INVALID), 'TaskEscrowVoteAlreadyCommitted');
-    await refuses(revealVote(chain, first, taskId), 'TaskEscrowVotesOutstanding');
-    await refuses(chain.send(other, 'TaskEscrow', 'tally', [taskId]), 'TaskEscrowVotesOutstanding');
-    await commitVote(chain, second, taskId);
-    // A copied commitment is bound to the address that made it.
-    await chain.send(third, 'TaskEscrow', 'commitVote', [
-      taskId,
-      voteHash(taskId, second.address, VALID),
-    ]);
-    assert.equal(await TaskEscrow.canReveal(taskId), true);
-    await refuses(revealVote(chain, third, taskId), 'TaskEscrowVoteMismatch');
-    await refuses(revealVote(chain, first, taskId, INVALID), 'TaskEscrowVoteMismatch');
-    await refuses(revealVote(chain, first, taskId, 0n), 'TaskEscrowVerdictNone');
-    await revealVote(chain, first, taskId);
-    await refuses(revealVote(chain, first, taskId), 'TaskEscrowVoteAlreadyRevealed');
-    await chain.pass(rules.voteCommitSeconds + rules.voteRevealSeconds);
-    await refuses(revealVote(chain, second, taskId), 'TaskEscrowDeadlinePassed');
-    await refuses(commitVote(chain, second, taskId), 'TaskEscrowDeadlinePassed');
-  });
-
-  test('ModelRegistryUnauthorised and ModelRegistryAdapterUnknown', async () => {
-    const adapter = {
-      adapterId: id('x'),
-      baseHash: id('x'),
-      datanetId: id('x'),
-      version: 1,
-      sketchCount: 1,
-      registeredAt: 0,
-      owner: other.address,
-      provider: other.address,
-      taskId: 1,
-      adapterHash: id('x'),
-      sketchRoot: id('x'),
-      traceRoot: id('x'),
-      manifest: id('x'),
-      name: '',
-    };
-    await refuses(
-      chain.send(other, 'ModelRegistry', 'registerAdapter', [adapter]),
-      'ModelRegistryUnauthorised',
-      [other.address],
-    );
-    await refuses(
-      ModelRegistry.getAdapter(id('x')).catch(toReverted),
-      'ModelRegistryAdapterUnknown',
-    );
   });
 });
