@@ -124,7 +124,7 @@ describe('gas', () => {
       note(
         `Referee.challengeScore, two proofs of depth ${depth}, slash`,
         receipt.gasUsed,
-        800_000n,
+        400_000n,
       );
     });
   }
@@ -154,7 +154,7 @@ describe('gas', () => {
       100,
       id('manifest'),
     ]);
-    note('Epochs.anchor', anchored.gasUsed, 300_000n);
+    note('Epochs.anchor', anchored.gasUsed, 150_000n);
     await finalise(chain, 1n);
     const claim = (list: typeof payouts) =>
       chain.send(provider, 'Epochs', 'claim', [
@@ -163,11 +163,11 @@ describe('gas', () => {
         0,
         siblings(payoutTree(list), 0),
       ]);
-    note('Epochs.claim, depth 10, first', (await claim(payouts)).gasUsed, 130_000n);
+    note('Epochs.claim, depth 10, first', (await claim(payouts)).gasUsed, 85_000n);
     const more = payouts.map((payout) => ({ ...payout, cumulativeWei: 20n }));
     await pay(chain, client, provider, 0n, 10_000_000n);
     await finalise(chain, await anchor(chain, challenger, more));
-    note('Epochs.claim, depth 10, later', (await claim(more)).gasUsed, 70_000n);
+    note('Epochs.claim, depth 10, later', (await claim(more)).gasUsed, 62_000n);
   });
 
   test('collecting a batch of vouchers again', async () => {
@@ -193,7 +193,7 @@ describe('gas', () => {
     const { gasUsed } = await chain.send(provider, 'InferenceEscrow', 'collect', [
       ...(await vouchersAt(2n, 2_000_000n)),
     ]);
-    note('InferenceEscrow.collect, batch of 15 again, each', gasUsed / 15n, 40_000n);
+    note('InferenceEscrow.collect, batch of 15 again, each', gasUsed / 15n, 27_000n);
   });
 
   test('drawing 3 of 17 and of the most verifiers a local chain can have', async () => {
