@@ -65,6 +65,12 @@ type Waiter = {
   readonly done: (outcome: Outcome) => void;
   readonly failed: (error: unknown) => void;
 };
+/**
+ * Room for what the transactions before this one in its block change: a staker who comes first may
+ * make the stake tree grow by a level (two new words on the way up, 44,000 gas each).
+ */
+const NEIGHBOURS_GAS = 150_000n;
+
 type Quote = {
   readonly nonce: number;
   readonly gasLimit: bigint;
@@ -231,7 +237,7 @@ class OutboxRunner implements Outbox {
   async #estimate(call: object): Promise<{ gas: bigint } | { error: unknown }> {
     try {
       const gas = BigInt((await this.#ask('eth_estimateGas', [call, 'pending'])) as string);
-      const roomy = gas + gas / 4n + 10_000n;
+      const roomy = gas + gas / 4n + NEIGHBOURS_GAS;
       return { gas: roomy < TRANSACTION_GAS_CAP ? roomy : BigInt(TRANSACTION_GAS_CAP) };
     } catch (error) {
       if (!isChainError(error, 'CHAIN_REFUSED')) throw error;
