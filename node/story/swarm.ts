@@ -58,8 +58,10 @@ export async function startSwarm(options: SwarmOptions): Promise<Swarm> {
     peak = Math.max(peak, residentBytes([process.pid, ...children.map(({ pid }) => pid)]));
   };
   const timer = setInterval(measure, MEMORY_EVERY_MS);
+  let operator: Account | null = null;
   const stopAll = async () => {
     clearInterval(timer);
+    await operator?.close();
     // Nodes first: they may still want to write to the chain.
     await Promise.all(children.slice(1).map((child) => child.stop('SIGTERM')));
     await children[0]?.stop('SIGTERM');
@@ -67,6 +69,7 @@ export async function startSwarm(options: SwarmOptions): Promise<Swarm> {
   try {
     const chain = await startChain(options, children);
     const founded = await foundContracts(options, chain);
+    operator = founded.operator;
     narrator.fact(
       `chain ${chain.chainId} at ${chain.rpc}, ${Object.keys(founded.deployment.contracts).length} contracts`,
     );
@@ -80,10 +83,7 @@ export async function startSwarm(options: SwarmOptions): Promise<Swarm> {
         measure();
         return peak;
       },
-      close: async () => {
-        await founded.operator.close();
-        await stopAll();
-      },
+      close: stopAll,
     };
   } catch (error) {
     await stopAll();
@@ -247,8 +247,14 @@ async function startNodes(
   };
   const first = await start(names[0] as string, 0, []);
   const bootstrap = first.ready['listen'] as string[];
-  const others = await Promise.all(
+  // All are waited for, also when one fails: only a child that is known can be stopped.
+  const others = await Promise.allSettled(
     names.slice(1).map((name, i) => start(name, i + 1, bootstrap.slice(0, 1))),
+  ).then((outcomes) =>
+    outcomes.map((outcome) => {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      return outcome.value;
+    }),
   );
   bar.end();
   const file: SwarmFile = {

@@ -3,9 +3,16 @@
  * do and a documented exit code, and what was there before is there afterwards.
  */
 import assert from 'node:assert/strict';
-
 import { createHash, randomBytes } from 'node:crypto';
-import { cpSync, existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -13,6 +20,7 @@ import { Wallet } from 'ethers';
 import {
   assertFailed,
   control,
+  groupMembers,
   memberWith,
   type Place,
   place,
@@ -58,6 +66,21 @@ test('mistakes and damages, each told in one line, nothing lost', async (t) => {
     assertFailed(nowhere, { code: /^NOT_RUNNING$/, exit: EXIT.notRunning, says: /fix: / });
     const usage = await here.run(['--data-dir', data, 'chat']);
     assertFailed(usage, { code: /^USAGE$/, exit: EXIT.usage, says: /fix: .*--help/ });
+  });
+
+  await t.test('STEP_FAILED: a node that cannot start ends the whole swarm', async () => {
+    const folder = join(here.folder, 'broken');
+    // No file can be written where a folder is.
+    mkdirSync(join(`${folder}-reduced`, 'node-3', 'node.log'), { recursive: true });
+    const args = ['--data-dir', folder, 'testnet', '--reduced', '--gateway-port', '0', '--once'];
+    const broken = here.start(args);
+    const ended = await within(broken.ended, UP_WITHIN_MS, () => 'the broken swarm to end');
+    const says = /start of node-3.*read \S*node-3.log/;
+    assertFailed(
+      { ...ended, out: broken.out, err: broken.err },
+      { code: /^STEP_FAILED$/, exit: EXIT.failed, says },
+    );
+    assert.deepEqual(groupMembers(broken.pid), [], 'no process is left behind');
   });
 
   const swarm = here.start(testnet);
