@@ -82,7 +82,9 @@ abstract contract Evidence is World {
 
     /// @dev Siblings from a leaf upwards, padded as MerkleTree.rootOf pads.
     function proofOf(bytes32[] memory hashes, uint256 index) internal pure returns (bytes32[] memory proof) {
-        proof = new bytes32[](MerkleTree.depth(hashes.length));
+        uint256 levels;
+        while (1 << levels < hashes.length) levels++;
+        proof = new bytes32[](levels);
         bytes32 padding = 0;
         uint256 width = hashes.length;
         for (uint256 level = 0; level < proof.length; level++) {

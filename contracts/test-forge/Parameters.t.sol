@@ -126,8 +126,8 @@ contract ParametersTest is World {
 
     function testFuzz_change_stakers(uint32 most) external {
         IParameters.Values memory values = parameters.all();
-        values.bonds.maxStakers = uint32(bound(most, 0, 2048));
-        bool right = values.bonds.maxStakers >= 1 && values.bonds.maxStakers <= 1024;
+        values.bonds.maxStakers = uint32(bound(most, 0, 131_072));
+        bool right = values.bonds.maxStakers >= 1 && values.bonds.maxStakers <= 65_536;
         _change(values, right ? bytes4(0) : IParameters.ParametersStakersOutOfBounds.selector);
     }
 

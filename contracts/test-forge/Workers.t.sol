@@ -47,13 +47,11 @@ contract WorkersTest is World {
             return;
         }
         staking.setRoles(roles);
-        (uint256 stakeWei, uint8 now_) = staking.stakeAt(_owner(), then + 5);
-        same(stakeWei, 100 ether, "stake");
-        same(now_, roles, "roles");
-        (, uint8 before) = staking.stakeAt(_owner(), then + 4);
-        same(before, 3, "roles before");
-        (stakeWei,) = staking.stakeAt(_owner(), then - 1);
-        same(stakeWei, 0, "nothing before the deposit");
+        same(staking.getAccount(_owner()).roles, roles, "roles");
+        uint256 weight = 100 ether / 1e12;
+        same(staking.weightAt(_owner(), then + 5), roles & 2 != 0 ? weight : 0, "weight");
+        same(staking.weightAt(_owner(), then + 4), weight, "weight before");
+        same(staking.weightAt(_owner(), then - 1), 0, "nothing before the deposit");
     }
 
     function test_deposit_andThaw_refuseNothingAndMoreThanIsFree() external {
