@@ -277,7 +277,7 @@ async function startServices(
     receipts: () => filesOf(gathered),
     treasury: parseAddress(await chain.read<Address>('InferenceEscrow', 'treasury')),
     anchors: config.isGateway,
-    everyMs: 10 * 60_000,
+    epochAgeMs: PRESETS[config.preset].epochAgeMs,
     nowMs: Date.now,
     log: log.child('epochs'),
   });

@@ -1,18 +1,55 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Address, addressOfPrivateKey, buildTree } from '#crypto';
-import { decideEpoch, type EpochView, epochDueMs } from './decide-epoch.ts';
+import { addressOfPrivateKey, buildTree } from '#crypto';
+import {
+  anchorIntent,
+  claimIntent,
+  finaliseIntent,
+  isAnchorDue,
+  isFinaliseDue,
+} from './decide-epoch.ts';
 import { hashOf, keyOf } from './fixture.ts';
-import type { Intent } from './intent.ts';
-import { PRESETS } from './params.ts';
 
-const nodes = ['a', 'b', 'c', 'd'].map((name) => addressOfPrivateKey(keyOf(name)));
-const [self, other] = nodes as [Address, Address];
-const timing = PRESETS.local;
-const view: EpochView = { latest: null, stakers: nodes, anchorers: nodes, claims: [] };
-const tree = buildTree([new Uint8Array(32)]);
-const candidate = {
-  roots: {
+const account = addressOfPrivateKey(keyOf('a'));
+const AGE_MS = 600_000;
+const waiting = { receipts: 3, covered: 3, openedAtMs: 1_000_000, closeByMs: null };
+
+test('an epoch is anchored when it is old enough, with what is covered', () => {
+  const at = (nowMs: number, covered: number) =>
+    isAnchorDue({ ...waiting, covered }, nowMs, AGE_MS);
+  assert.equal(at(1_599_999, 3), false);
+  assert.equal(at(1_600_000, 3), true);
+  assert.equal(at(1_600_000, 1), true);
+  assert.equal(at(9_000_000, 0), false, 'nothing is anchored empty');
+});
+
+test('an epoch that is asked for is anchored as soon as it is whole, or when patience ends', () => {
+  const at = (nowMs: number, covered: number) =>
+    isAnchorDue({ ...waiting, covered, closeByMs: 1_030_000 }, nowMs, AGE_MS);
+  assert.equal(at(1_000_001, 3), true);
+  assert.equal(at(1_029_999, 2), false);
+  assert.equal(at(1_030_000, 2), true);
+  assert.equal(at(1_030_000, 0), false);
+});
+
+test('who anchored finalises after the window, others a little later', () => {
+  assert.deepEqual(
+    [1_999, 2_000, 2_014, 2_015].map((now) => [
+      isFinaliseDue(2_000, now, true),
+      isFinaliseDue(2_000, now, false),
+    ]),
+    [
+      [false, false],
+      [true, false],
+      [true, false],
+      [true, true],
+    ],
+  );
+});
+
+test('each action has its own key: another root, another withholding', () => {
+  const tree = buildTree([new Uint8Array(32)]);
+  const roots = {
     epoch: 1,
     payoutRoot: hashOf('p'),
     leafCount: 2,
@@ -21,56 +58,15 @@ const candidate = {
     receiptCount: 3,
     payoutTree: tree,
     receiptsTree: tree,
-  },
-  manifestDigest: hashOf('m'),
-  oldestMs: 1_000_000,
-};
-const names = (intents: readonly Intent[]) => intents.map(({ key }) => key);
-const all = (of: EpochView, with_: typeof candidate | null, nowMs: number) =>
-  nodes.map((node) => names(decideEpoch(of, with_, node, nowMs, timing)));
-
-test('an epoch is anchored when it is due, by one node, then by the next', () => {
-  const dueMs = epochDueMs(candidate, timing);
-  assert.equal(dueMs, 1_005_000);
-  assert.deepEqual(all(view, candidate, dueMs - 1).flat(), []);
-  assert.deepEqual(all(view, candidate, dueMs).flat(), ['epoch/1/anchor']);
-  assert.equal(all(view, candidate, dueMs + timing.staggerMs).flat().length, 2);
-  assert.equal(all(view, candidate, dueMs + 3 * timing.staggerMs).flat().length, 4);
-  const full = { ...candidate, roots: { ...candidate.roots, receiptCount: timing.epochReceipts } };
-  assert.equal(epochDueMs(full, timing), 1_000_000);
-});
-
-test('nothing is anchored out of turn, empty, without stake, or over an open epoch', () => {
-  const late = 10_000_000;
-  const open = { ...view, latest: { epoch: 1, finalisableAt: 99_999, finalised: false } };
-  const next = { ...candidate, roots: { ...candidate.roots, epoch: 2 } };
-  const empty = { ...candidate, roots: { ...candidate.roots, receiptCount: 0 } };
-  for (const [of, with_] of [
-    [open, next],
-    [view, next],
-    [view, empty],
-    [view, null],
-    [{ ...view, anchorers: [] }, candidate],
-  ] as const) {
-    assert.deepEqual(all(of, with_, late).flat(), []);
-  }
-});
-
-test('an epoch is finalised after its window, once', () => {
-  const open = { ...view, latest: { epoch: 4, finalisableAt: 2_000, finalised: false } };
-  assert.deepEqual(all(open, null, 1_999_999).flat(), []);
-  assert.deepEqual(all(open, null, 2_000_000).flat(), ['epoch/4/finalise']);
-  const final = { ...open, latest: { ...open.latest, finalised: true } };
-  assert.deepEqual(all(final, null, 9_000_000).flat(), []);
-});
-
-test('what is owed is claimed, and what was claimed is not', () => {
-  const claim = { account: self, cumulativeWei: 7n, index: 0, proof: [] };
-  const claims = [
-    { claim, claimedWei: 3n },
-    { claim: { ...claim, account: other }, claimedWei: 7n },
-  ];
-  const intents = decideEpoch({ ...view, claims }, null, self, 0, timing);
-  assert.deepEqual(names(intents), [`claim/${self}/7/3`]);
-  assert.deepEqual(intents[0]?.args, [self, 7n, 0, []]);
+  };
+  const anchored = anchorIntent(roots, hashOf('m'));
+  assert.deepEqual(anchored.args, [1, hashOf('p'), 2, 5n, hashOf('r'), 3, hashOf('m')]);
+  assert.notEqual(
+    anchored.key,
+    anchorIntent({ ...roots, payoutRoot: hashOf('q') }, hashOf('m')).key,
+  );
+  assert.deepEqual(finaliseIntent(4, hashOf('p')).args, [4]);
+  const claim = { account, cumulativeWei: 7n, index: 0, proof: [] };
+  assert.deepEqual(claimIntent(claim, 3n).args, [account, 7n, 0, []]);
+  assert.notEqual(claimIntent(claim, 3n).key, claimIntent(claim, 5n).key);
 });

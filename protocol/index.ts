@@ -53,12 +53,12 @@ export {
   standingOf,
 } from './decide-datanet.ts';
 export {
-  type ChainEpoch,
-  decideEpoch,
-  type EpochCandidate,
-  type EpochTiming,
-  type EpochView,
-  epochDueMs,
+  anchorIntent,
+  claimIntent,
+  type EpochWaiting,
+  finaliseIntent,
+  isAnchorDue,
+  isFinaliseDue,
 } from './decide-epoch.ts';
 export {
   aggregateEpoch,

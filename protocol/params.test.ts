@@ -51,7 +51,7 @@ test('numbers that contradict each other are a broken invariant', () => {
     { leaseMarginPpm: 1_000_000 },
     { price: { ...local.price, feeWeiPerToken: 1n } },
     { pollMs: 500 },
-    { epochReceipts: 0 },
+    { epochAgeMs: 0 },
   ]) {
     assert.throws(() => checkParameters({ ...local, ...change }), InvariantViolation);
   }

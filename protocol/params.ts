@@ -64,9 +64,8 @@ export type ProtocolParameters = {
   readonly staggerMs: number;
   /** A lease is renewed when this part of it is left, so that one lost transaction does no harm. */
   readonly leaseMarginPpm: number;
-  /** An epoch is closed when the first unpaid receipt is so old, or there are so many. */
+  /** An epoch with receipts is anchored at least this often. */
   readonly epochAgeMs: number;
-  readonly epochReceipts: number;
   /** Vouchers are collected when they add up to this, or are so old. */
   readonly collectWei: bigint;
   readonly collectAgeMs: number;
@@ -108,8 +107,8 @@ const local: ProtocolParameters = {
   // Two blocks: the first sender's transaction is seen before the second sends.
   staggerMs: 2_000,
   leaseMarginPpm: 500_000,
-  epochAgeMs: 5_000,
-  epochReceipts: 256,
+  // The story and the operator close epochs when they want to see them.
+  epochAgeMs: 600_000,
   collectWei: 1_000_000_000_000_000n,
   collectAgeMs: 3_000,
   answerSilenceMs: 15_000,
@@ -131,8 +130,6 @@ const testnet: ProtocolParameters = {
   capacityTtlMs: 120_000,
   shardsPeriodMs: 300_000,
   staggerMs: 6_000,
-  epochAgeMs: 600_000,
-  epochReceipts: 4_096,
   collectWei: 10_000_000_000_000_000n,
   collectAgeMs: 300_000,
   answerSilenceMs: 30_000,
@@ -147,7 +144,6 @@ const mainnet: ProtocolParameters = {
   shardsPeriodMs: 3_600_000,
   staggerMs: 10_000,
   epochAgeMs: 86_400_000,
-  epochReceipts: 65_536,
   collectWei: 100_000_000_000_000_000n,
   collectAgeMs: 3_600_000,
 };
@@ -179,10 +175,7 @@ export function checkParameters(parameters: ProtocolParameters): void {
     'a lease is renewed after it began and before it ends',
   );
   invariant(price.feeWeiPerToken % 1_000_000n === 0n, 'fees are whole millions of wei');
-  invariant(
-    parameters.epochReceipts <= 65_536 && parameters.epochReceipts > 0,
-    'an epoch has receipts, and no more than its manifest may hold',
-  );
+  invariant(parameters.epochAgeMs > 0, 'epochs have a length');
 }
 
 /**

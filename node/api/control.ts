@@ -16,6 +16,8 @@ export type ClaimProof = {
   readonly epoch: number;
   readonly account: Address;
   readonly cumulativeWei: bigint;
+  /** What the account has claimed so far, by the chain. */
+  readonly paidWei: bigint;
   /** What a claim would pay now: cumulative less claimed less withheld. */
   readonly claimableWei: bigint;
   readonly index: number;
@@ -43,8 +45,8 @@ export type ControlParts = {
   readonly task: (taskId: number) => Promise<TaskProgress | null>;
   /** What an account can claim of the newest finalised epoch; null when nothing. */
   readonly claimOf: (account: Address) => Promise<ClaimProof | null>;
-  /** Sends the claim for an account; the contract pays the account itself. */
-  readonly relayClaim: (claim: ClaimProof) => Promise<{ hash: string }>;
+  /** Sends the claim for an account, null if nothing is due; the contract pays the account itself. */
+  readonly relayClaim: (claim: ClaimProof) => Promise<{ hash: string | null }>;
   /** Gives OPEN away, on a local swarm; null elsewhere. */
   readonly faucet: ((account: Address, amountWei: bigint) => Promise<{ hash: string }>) | null;
   /** The trusted roots that receipts are verified against, as JSON text. */

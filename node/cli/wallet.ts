@@ -200,7 +200,7 @@ async function claim(own: WalletOptions, command: Command): Promise<void> {
     return;
   }
   // Anybody may send it, the contract pays the account itself; so a wallet without funds can claim too.
-  const sent = await callApi<{ hash: string; claimedWei: string }>(
+  const sent = await callApi<{ hash: string | null; claimedWei: string }>(
     swarm.gateway,
     swarm.token,
     `/swarm/v1/claims/${address}`,

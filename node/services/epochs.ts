@@ -5,9 +5,11 @@
 import type { Address, Bytes32 } from '#crypto';
 import {
   aggregateEpoch,
+  anchorIntent,
   checkEpochManifest,
   cidOf,
   cidOfDigest,
+  claimIntent,
   decodeEpochManifest,
   decodeReceiptFile,
   digestOfCid,
@@ -18,6 +20,9 @@ import {
   epochProofOf,
   epochReceiptOf,
   epochRoots,
+  finaliseIntent,
+  isAnchorDue,
+  isFinaliseDue,
   type PayoutClaim,
   type PreviousEpoch,
   parseCid,
@@ -52,7 +57,7 @@ export type EpochOptions = {
   /** Whether this node anchors. */
   readonly anchors: boolean;
   /** An epoch is anchored at least this often while there are receipts, ms. */
-  readonly everyMs: number;
+  readonly epochAgeMs: number;
   readonly nowMs: () => number;
   readonly log: Log;
 };
@@ -61,15 +66,20 @@ export type Epochs = {
   readonly tick: (signal: AbortSignal) => Promise<void>;
   /** Anchors as soon as every receipt is covered by collected vouchers, or `patienceMs` has passed. */
   readonly close: (patienceMs: number) => void;
-  readonly claimOf: (
-    account: Address,
-  ) => Promise<(PayoutClaim & { epoch: number; claimableWei: bigint }) | null>;
-  readonly relayClaim: (claim: PayoutClaim) => Promise<{ hash: string }>;
+  readonly claimOf: (account: Address) => Promise<AccountClaim | null>;
+  readonly relayClaim: (claim: AccountClaim) => Promise<{ hash: string | null }>;
   /** The proof that a receipt stands in an anchored epoch; null while it does not. */
   readonly proofOf: (receiptHash: Bytes32) => Promise<EpochProof | null>;
   readonly anchored: () => Promise<
     readonly { epoch: number; receiptsRoot: Bytes32; receiptCount: number }[]
   >;
+};
+
+type AccountClaim = PayoutClaim & {
+  readonly epoch: number;
+  /** Claimed so far, and what a claim would pay now. */
+  readonly paidWei: bigint;
+  readonly claimableWei: bigint;
 };
 
 type Known = { readonly digest: Bytes32; readonly manifest: EpochManifest };
@@ -79,7 +89,7 @@ export function createEpochs(options: EpochOptions): Epochs {
   const known: Known[] = [];
   const paid = new Set<Bytes32>();
   const lines = new Map<string, EpochReceipt>();
-  let closeBy: number | null = null;
+  let closeByMs: number | null = null;
   let openedAtMs = options.nowMs();
 
   const count = async () => Number(await chain.read<bigint | number>('Epochs', 'epochCount'));
@@ -125,21 +135,21 @@ export function createEpochs(options: EpochOptions): Epochs {
     if (!open) return;
     const waiting = await collectLines(options, lines, paid);
     if (waiting.length === 0) {
-      closeBy = null;
+      closeByMs = null;
       return;
     }
-    const dueAtMs = Math.min(closeBy ?? Number.POSITIVE_INFINITY, openedAtMs + options.everyMs);
     const manifest = await computeEpoch(options, known.at(-1) ?? null, waiting, paid);
-    const complete = manifest.receipts.length === waiting.length && closeBy !== null;
-    if (manifest.receipts.length === 0 || !(complete || options.nowMs() >= dueAtMs)) return;
+    const covered = manifest.receipts.length;
+    const state = { receipts: waiting.length, covered, openedAtMs, closeByMs };
+    if (!isAnchorDue(state, options.nowMs(), options.epochAgeMs)) return;
     await anchorEpoch(options, manifest);
-    closeBy = null;
+    closeByMs = null;
   };
 
   return {
     tick,
     close: (patienceMs) => {
-      closeBy = options.nowMs() + patienceMs;
+      closeByMs = options.nowMs() + patienceMs;
     },
     claimOf: async (account) => {
       await catchUp();
@@ -147,20 +157,16 @@ export function createEpochs(options: EpochOptions): Epochs {
       const newest = known[finalised - 1];
       const claim = newest === undefined ? null : payoutClaim(newest.manifest, account);
       if (claim === null) return null;
-      const [claimedWei, withheldWei] = await Promise.all([
+      const [paidWei, withheldWei] = await Promise.all([
         chain.read<bigint>('Epochs', 'claimedWei', account),
         chain.read<bigint>('Epochs', 'withheldWei', account),
       ]);
-      const dueWei = claim.cumulativeWei - claimedWei - withheldWei;
-      return { ...claim, epoch: finalised, claimableWei: dueWei > 0n ? dueWei : 0n };
+      const dueWei = claim.cumulativeWei - paidWei - withheldWei;
+      return { ...claim, epoch: finalised, paidWei, claimableWei: dueWei > 0n ? dueWei : 0n };
     },
-    relayClaim: async ({ account, cumulativeWei, index, proof }) => {
-      const { hash } = await chain.submit({
-        key: `claim/${account}/${cumulativeWei}`,
-        contract: 'Epochs',
-        fn: 'claim',
-        args: [account, cumulativeWei, index, proof],
-      });
+    relayClaim: async (claim) => {
+      if (claim.claimableWei === 0n) return { hash: null };
+      const { hash } = await chain.submit(claimIntent(claim, claim.paidWei));
       return { hash };
     },
     proofOf: async (receiptHash) => {
@@ -189,15 +195,8 @@ async function finaliseDue(
   const finalised = Number(await chain.read<bigint | number>('Epochs', 'finalisedCount'));
   if (finalised >= anchored) return;
   const next = await epochAt(finalised + 1);
-  // The anchorer comes first; others step in when it does not.
-  const graceSeconds = anchors ? 0 : 15;
-  if ((await chainSeconds()) < next.finalisableAt + graceSeconds) return;
-  await chain.submit({
-    key: `epoch/${finalised + 1}/finalise/${next.payoutRoot}`,
-    contract: 'Epochs',
-    fn: 'finalise',
-    args: [finalised + 1],
-  });
+  if (!isFinaliseDue(next.finalisableAt, await chainSeconds(), anchors)) return;
+  await chain.submit(finaliseIntent(finalised + 1, next.payoutRoot));
   log.info('epoch finalised', { epoch: finalised + 1 });
 }
 
@@ -270,20 +269,7 @@ async function anchorEpoch(
   const cid = await blocks.put(encodeEpochManifest(manifest), { codec: 'dag-cbor' });
   void blocks.provide(cid);
   const roots = epochRoots(manifest);
-  await chain.submit({
-    key: `epoch/${roots.epoch}/anchor/${roots.payoutRoot}/${roots.receiptsRoot}`,
-    contract: 'Epochs',
-    fn: 'anchor',
-    args: [
-      roots.epoch,
-      roots.payoutRoot,
-      roots.leafCount,
-      roots.totalWei,
-      roots.receiptsRoot,
-      roots.receiptCount,
-      digestOfCid(parseCid(cid)),
-    ],
-  });
+  await chain.submit(anchorIntent(roots, digestOfCid(parseCid(cid))));
   log.info('epoch anchored', {
     epoch: roots.epoch,
     receipts: roots.receiptCount,
