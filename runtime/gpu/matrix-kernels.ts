@@ -237,7 +237,7 @@ var<workgroup> bTile: array<u32, 1024>;`,
   }`,
 });
 
-/** Each row of x[rows, width] as int8 in steps of its largest magnitude / 127; width in fours. */
+/** Each row of x[rows, width] as int8 by the rule of `int8Rows`; width in fours. */
 export const quantize = kernel({
   name: 'quantize rows',
   parameters: { rows: 'u32', width: 'u32' },
@@ -249,13 +249,14 @@ export const quantize = kernel({
   let at = index * p.width;
   var top = 0.0;
   for (var i = lane; i < p.width; i += 64u) { top = max(top, abs(x[at + i])); }
-  let step = maximumOf(top, lane) / 127.0;
-  let inverse = select(1.0 / step, 0.0, step == 0.0);
+  let most = maximumOf(top, lane);
+  let counts = most > 1e-30;
+  let inverse = select(0.0, 127.0 / most, counts);
   for (var i = lane; i < p.width / 4u; i += 64u) {
     let four = vec4<f32>(x[at + 4u * i], x[at + 4u * i + 1u], x[at + 4u * i + 2u], x[at + 4u * i + 3u]);
     packed[index * (p.width / 4u) + i] = pack4xI8(vec4<i32>(round(four * inverse)));
   }
-  if (lane == 0u) { scales[index] = step; }`,
+  if (lane == 0u) { scales[index] = select(0.0, most / 127.0, counts); }`,
 });
 
 // An adapter's entry: where its parameters begin, its rank, its scale. Factor offsets grow with the

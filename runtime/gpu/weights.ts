@@ -2,7 +2,7 @@
 // them: one block for all, so that rows with different adapters can share a dispatch.
 
 import type { WeightStorage } from '../backend/port.ts';
-import { quantizeRows, toHalves } from '../backend/storage.ts';
+import { toHalves } from '../backend/storage.ts';
 import { openArena } from '../engine/backend.ts';
 import {
   checkConfig,
@@ -14,6 +14,7 @@ import {
 } from '../engine/config.ts';
 import { type Adapter, ModelInputError } from '../engine/graph.ts';
 import { ropeTable } from '../engine/rope.ts';
+import { int8Rows } from '../model/numbers.ts';
 import type { Matrix } from './calls.ts';
 import type { Block, Device } from './device.ts';
 import { GpuError } from './errors.ts';
@@ -30,8 +31,8 @@ async function placeMatrix(
 ): Promise<Matrix> {
   const shape = { rows, columns, storage };
   if (storage === 'int8') {
-    const { packed, scales } = quantizeRows(values, columns);
-    return { ...shape, block: await device.place(packed), scales: await device.place(scales) };
+    const { values: steps, scales } = int8Rows(values, rows, columns);
+    return { ...shape, block: await device.place(steps), scales: await device.place(scales) };
   }
   const data = storage === 'f32' ? values : toHalves(values, storage);
   return { ...shape, block: await device.place(data) };

@@ -1,4 +1,4 @@
-/** The number formats of weight files: binary16 and bfloat16 to and from f32. */
+/** The number formats of weights: binary16 and bfloat16 to and from f32, and rows of int8 as the kernels make them. */
 
 /** The value of an IEEE 754 binary16 bit pattern. */
 export function halfToFloat(bits: number): number {
@@ -20,6 +20,54 @@ export function toBfloat16(values: Float32Array): Uint16Array {
     halves[i] = isNotNumber ? (word >>> 16) | 0x40 : (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
   }
   return halves;
+}
+
+/** A binary16 bit pattern nearest to x, ties to even; infinite from 65520 on. */
+export function toHalf(x: number): number {
+  const sign = x < 0 || Object.is(x, -0) ? 0x8000 : 0;
+  const size = Math.abs(x);
+  if (size >= 65520) return sign | 0x7c00;
+  const exponent = size < 2 ** -14 ? -14 : Math.floor(Math.log2(size));
+  // log2 may be off by one next to a power of two; the pattern carries into the exponent by itself.
+  const step = 2 ** ((size < 2 ** exponent && exponent > -14 ? exponent - 1 : exponent) - 10);
+  const units = nearestEven(size / step);
+  const base = step === 2 ** -24 ? 0 : (Math.log2(step) + 24) * 1024;
+  return sign | (base + units);
+}
+
+const f32 = Math.fround;
+/** Rows that small are taken as zero. */
+const least = f32(1e-30);
+
+/** Rows as int8 values with one f32 scale each; depth values per row. */
+export type Int8Rows = {
+  readonly values: Int8Array<ArrayBuffer>;
+  readonly scales: Float32Array<ArrayBuffer>;
+};
+
+/** The number nearest to x that is whole, the even one of two. */
+function nearestEven(x: number): number {
+  const below = Math.floor(x);
+  const rest = x - below;
+  if (rest !== 0.5) return Math.round(x);
+  return below % 2 === 0 ? below : below + 1;
+}
+
+/** scale = max|row| / 127, value = row / scale to nearest even, from -127 to 127. */
+export function int8Rows(x: ArrayLike<number>, rows: number, depth: number): Int8Rows {
+  const values = new Int8Array(rows * depth);
+  const scales = new Float32Array(rows);
+  for (let t = 0; t < rows; t++) {
+    let top = 0;
+    for (let k = 0; k < depth; k++) top = Math.max(top, Math.abs(f32(x[t * depth + k]!)));
+    const inverse = top > least ? f32(127 / top) : 0;
+    scales[t] = top > least ? f32(top / 127) : 0;
+    for (let k = 0; k < depth; k++) {
+      const scaled = f32(f32(x[t * depth + k]!) * inverse);
+      values[t * depth + k] = nearestEven(Math.max(-127, Math.min(127, scaled)));
+    }
+  }
+  return { values, scales };
 }
 
 /**

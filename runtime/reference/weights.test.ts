@@ -9,7 +9,7 @@ import { createEngine } from '../engine/engine.ts';
 import { Graph } from '../engine/graph.ts';
 import { randomBits, uniform } from '../engine/random.ts';
 import { formatNumber, WEIGHT_FORMATS, type WeightFormat } from '../engine/resident.ts';
-import { halfToFloat, toBfloat16 } from '../model/numbers.ts';
+import { halfToFloat, int8Rows, toBfloat16, toHalf } from '../model/numbers.ts';
 import { referenceLogits } from './model.ts';
 import { matmulTransposed } from './ops.ts';
 import {
@@ -19,7 +19,7 @@ import {
   sampleParameters,
   sampleRecord,
 } from './sample.ts';
-import { int8Product, int8Rows, roundedToHalf, toHalf } from './weights.ts';
+import { int8Product, roundedToHalf } from './weights.ts';
 
 const backends = nativeStatus().usable ? (['wasm', 'native'] as const) : (['wasm'] as const);
 const random = (count: number, seed: number) =>
