@@ -118,11 +118,16 @@ function refuse(reply: FastifyReply, error: unknown): FastifyReply {
   return reply.code(status).send({ error: { message: told.line, code: told.code } });
 }
 
-const claimView = (claim: ClaimProof) => ({
-  ...claim,
-  cumulativeWei: claim.cumulativeWei.toString(),
-  claimableWei: claim.claimableWei.toString(),
-});
+/** Nothing owed is an answer, not a failure. */
+const claimView = (claim: ClaimProof | null) =>
+  claim === null
+    ? { claimableWei: '0' }
+    : {
+        ...claim,
+        cumulativeWei: claim.cumulativeWei.toString(),
+        paidWei: claim.paidWei.toString(),
+        claimableWei: claim.claimableWei.toString(),
+      };
 
 const notFound = (reply: FastifyReply, what: string): FastifyReply =>
   reply.code(404).send({ error: { message: `${what} does not exist`, code: 'not_found' } });
@@ -181,23 +186,15 @@ function addRest(scope: FastifyInstance, parts: ControlParts): void {
     const task = await parts.task(Number(request.params.id));
     return task ?? notFound(reply, `task ${request.params.id}`);
   });
-  scope.get<{ Params: { account: string } }>(
-    '/swarm/v1/claims/:account',
-    async (request, reply) => {
-      const claim = await parts.claimOf(parseAddress(request.params.account));
-      if (claim === null) return notFound(reply, `a claim of ${request.params.account}`);
-      return claimView(claim);
-    },
+  scope.get<{ Params: { account: string } }>('/swarm/v1/claims/:account', async ({ params }) =>
+    claimView(await parts.claimOf(parseAddress(params.account))),
   );
-  scope.post<{ Params: { account: string } }>(
-    '/swarm/v1/claims/:account',
-    async (request, reply) => {
-      const claim = await parts.claimOf(parseAddress(request.params.account));
-      if (claim === null) return notFound(reply, `a claim of ${request.params.account}`);
-      const { hash } = await parts.relayClaim(claim);
-      return { ...claimView(claim), hash, claimedWei: claim.claimableWei.toString() };
-    },
-  );
+  scope.post<{ Params: { account: string } }>('/swarm/v1/claims/:account', async ({ params }) => {
+    const claim = await parts.claimOf(parseAddress(params.account));
+    const { hash } = claim === null ? { hash: null } : await parts.relayClaim(claim);
+    const view = claimView(claim);
+    return { ...view, hash, claimedWei: view.claimableWei };
+  });
   scope.post('/swarm/v1/faucet', async (request, reply) => {
     if (parts.faucet === null) return notFound(reply, 'a faucet (this is no local swarm)');
     const { account, amountWei } = faucetBody.parse(request.body);

@@ -137,31 +137,15 @@ async function show(own: WalletOptions, command: Command): Promise<void> {
   const owed = await owedTo(swarm, address);
   print(
     options,
-    { ok: true, wallet: own.wallet, address, balanceWei, claimableWei: owed.claimableWei },
-    `${own.wallet}  ${address}\nbalance    ${formatOpen(balanceWei)} OPEN\nclaimable  ${formatOpen(owed.claimableWei)} OPEN`,
+    { ok: true, wallet: own.wallet, address, balanceWei, claimableWei: owed },
+    `${own.wallet}  ${address}\nbalance    ${formatOpen(balanceWei)} OPEN\nclaimable  ${formatOpen(owed)} OPEN`,
   );
 }
 
-type Claim = {
-  readonly cumulativeWei: string;
-  readonly claimableWei: string;
-  readonly index: number;
-  readonly proof: readonly string[];
-};
-
-async function owedTo(
-  swarm: SwarmFile,
-  address: Address,
-): Promise<{ claim: Claim | null; claimableWei: bigint }> {
-  try {
-    const claim = await callApi<Claim>(swarm.gateway, swarm.token, `/swarm/v1/claims/${address}`);
-    return { claim, claimableWei: BigInt(claim.claimableWei) };
-  } catch (error) {
-    // Nothing owed is an answer, not a failure.
-    if (error instanceof NodeError && String(error.message).includes('does not exist'))
-      return { claim: null, claimableWei: 0n };
-    throw error;
-  }
+/** What an account may claim now, in wei. */
+async function owedTo({ gateway, token }: SwarmFile, address: Address): Promise<bigint> {
+  const path = `/swarm/v1/claims/${address}`;
+  return BigInt((await callApi<{ claimableWei: string }>(gateway, token, path)).claimableWei);
 }
 
 async function fund(own: WalletOptions & { amount: string }, command: Command): Promise<void> {
@@ -191,7 +175,7 @@ async function claim(own: WalletOptions, command: Command): Promise<void> {
   const key = await keyOfWallet(options, own);
   const address = parseAddress(addressOfPrivateKey(key));
   const owed = await owedTo(swarm, address);
-  if (owed.claim === null || owed.claimableWei === 0n) {
+  if (owed === 0n) {
     print(
       options,
       { ok: true, address, claimedWei: 0n },

@@ -57,8 +57,8 @@ function accountsOf({ swarm, state }: Stage): Address[] {
 async function claim({ swarm }: Stage, account: Address): Promise<bigint> {
   const { gateway, token } = swarm.file;
   const path = `/swarm/v1/claims/${account}`;
-  const owed = await callApi<{ claimableWei: string }>(gateway, token, path).catch(() => null);
-  if (owed === null || BigInt(owed.claimableWei) === 0n) return 0n;
+  const owed = await callApi<{ claimableWei: string }>(gateway, token, path);
+  if (BigInt(owed.claimableWei) === 0n) return 0n;
   const paid = await callApi<{ claimedWei: string }>(gateway, token, path, { body: {} });
   return BigInt(paid.claimedWei);
 }
