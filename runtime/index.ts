@@ -21,7 +21,6 @@ export {
 } from './attribute/sketch.ts';
 export { engineBackend } from './backend/engine-backend.ts';
 export type { Backend, BackendModel } from './backend/port.ts';
-export { storedValues } from './backend/storage.ts';
 export { type Dataset, readDataset } from './data/dataset.ts';
 export { datasetExamples, type Examples, previewExample } from './data/examples.ts';
 export { openArena } from './engine/backend.ts';

@@ -12,6 +12,7 @@ const INTEGRITY =
   'sha512-4ZKeAQQa8up2mt675qSitztLdbQrlf8BKdC5naeap+5Mv1OV1OlJdPoU+EJC/p5sQUJUQmN4r+q5+EhaaOUHpQ==';
 const WANTED = ['libvk_swiftshader.so', 'libvulkan.so.1', 'vk_swiftshader_icd.json'];
 const target = join('.cache', 'vulkan');
+const use = `in ${target}; a command uses it with LD_LIBRARY_PATH=${target} VK_ICD_FILENAMES=${join(target, WANTED[2])}`;
 
 /** Names and contents of a tar archive's files. */
 function* filesOf(tar) {
@@ -26,7 +27,7 @@ function* filesOf(tar) {
 if (process.platform !== 'linux' || process.arch !== 'x64') {
   console.log(`no software Vulkan for ${process.platform} on ${process.arch}: nothing to do`);
 } else if (WANTED.every((name) => existsSync(join(target, name)))) {
-  console.log(`software Vulkan: in ${target}`);
+  console.log(`software Vulkan: ${use}`);
 } else {
   mkdirSync(target, { recursive: true });
   const packed = execFileSync('npm', ['pack', PACKAGE, '--json', '--pack-destination', target]);
@@ -38,5 +39,5 @@ if (process.platform !== 'linux' || process.arch !== 'x64') {
   const outer = new Map(filesOf(gunzipSync(bytes)));
   const inner = new Map(filesOf(brotliDecompressSync(outer.get('package/bin/swiftshader.tar.br'))));
   for (const name of WANTED) writeFileSync(join(target, name), inner.get(name));
-  console.log(`software Vulkan: in ${target}`);
+  console.log(`software Vulkan: ${use}`);
 }

@@ -6,35 +6,12 @@
  */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import {
-  type Adapter,
-  type BackendModel,
-  engineBackend,
-  type ModelWeights,
-  openWebgpu,
-  storedValues,
-  weightShapes,
-} from '#runtime';
+import { type Adapter, type BackendModel, engineBackend, openWebgpu } from '#runtime';
 import { adapterBook, benchModels } from '../serving/rig.ts';
 import { median, type Row, rowOf, type SuiteOptions } from '../stats.ts';
 
 const positions = 33;
 const path = fileURLToPath(new URL('../results/tolerance.json', import.meta.url));
-
-/** What weights in this storage stand for, on the canonical engine. */
-function rounded(model: ModelWeights, storage: 'f16' | 'bf16' | 'int8'): ModelWeights {
-  const shapes = new Map(weightShapes(model.config));
-  return {
-    config: model.config,
-    tensor(name) {
-      const shape = shapes.get(name)!;
-      const values = Float32Array.from(model.tensor(name));
-      // Beside int8 the embedding stays f32.
-      const isPlain = shape.length === 1 || (storage === 'int8' && name.includes('embed_tokens'));
-      return isPlain ? values : storedValues(values, shape[1]!, storage);
-    },
-  };
-}
 
 /** Root mean square difference of two texts' log-probabilities, nats. */
 function deviation(a: Float32Array, b: Float32Array): number {
@@ -74,11 +51,10 @@ export async function toleranceSuite({ pairs, wants, say }: SuiteOptions): Promi
   for (const storage of ['f32', 'f16', 'bf16', 'int8'] as const) {
     if (!wants(storage)) continue;
     // Who claims f16 weights is compared with the canonical engine on f16 weights, and so on.
-    const same = storage === 'f32' ? model! : rounded(model!, storage);
-    const honest = { model: await engine.loadModel!(same), adapter };
+    const honest = { model: await engine.loadModel!(model!, storage), adapter };
     const placed = await gpu.loadModel!(model!, storage);
     const tolerance = Math.max(...(await deviations(honest, { model: placed, adapter }, texts)));
-    const eight = await engine.loadModel!(rounded(model!, 'int8'));
+    const eight = await engine.loadModel!(model!, 'int8');
     const cheats: Record<string, number> = {};
     const cheat = async (name: string, other: Arm) => {
       cheats[name] = median(await deviations(honest, other, texts));

@@ -3,6 +3,7 @@
 import { loraLayout, parameterLayout, weightsOf } from '../engine/config.ts';
 import { createEngine, type TrainingRecord } from '../engine/engine.ts';
 import { uniform } from '../engine/random.ts';
+import type { WeightFormat } from '../engine/resident.ts';
 import { referenceLogits, referenceLogprobs } from '../reference/model.ts';
 import * as reference from '../reference/ops.ts';
 import {
@@ -12,7 +13,7 @@ import {
   sampleParameters,
   sampleRecord,
 } from '../reference/sample.ts';
-import type { AttentionShape, Backend, BackendModel, NumericClass, WeightStorage } from './port.ts';
+import type { AttentionShape, Backend, BackendModel, NumericClass } from './port.ts';
 import { storedValues } from './storage.ts';
 
 /**
@@ -243,7 +244,7 @@ const shapes = {
 async function withModel<T>(
   backend: Backend,
   shape: keyof typeof shapes,
-  storage: WeightStorage,
+  storage: WeightFormat,
   use: (model: BackendModel) => Promise<T>,
 ): Promise<T> {
   const config = shapes[shape];
@@ -273,7 +274,7 @@ function* modelCases(backend: Backend): Generator<Case> {
 function scoreCase(
   backend: Backend,
   shape: keyof typeof shapes,
-  storage: WeightStorage,
+  storage: WeightFormat,
   length: number,
   rank?: number,
 ): Case {
@@ -287,9 +288,8 @@ function scoreCase(
       withModel(backend, shape, storage, async (model) => {
         const { logprobs } = await model.score(adapter, tokens);
         const flat = sampleParameters(config);
-        for (const { name, offset, rows, columns } of parameterLayout(config)) {
-          // As PlacedWeights keeps them: vectors are f32, and so is an embedding beside int8.
-          if (rows === 1 || (storage === 'int8' && name.includes('embed_tokens'))) continue;
+        for (const { offset, rows, columns } of parameterLayout(config)) {
+          if (rows === 1) continue;
           const values = flat.slice(offset, offset + rows * columns);
           flat.set(storedValues(values, columns, storage), offset);
         }

@@ -14,6 +14,6 @@ for (const choice of ['wasm', 'native'] as const) {
       assert.ok(isWithin, `${name}: ${error}`);
       found++;
     }
-    assert.equal(found, 10);
+    assert.equal(found, 14);
   });
 }

@@ -1,8 +1,9 @@
 // The canonical engine, WebAssembly or native, as a backend: what the others are measured against in
 // speed, and one more that the conformance suite holds to the reference.
 import { type BackendChoice, openArena } from '../engine/backend.ts';
-import { createEngine, type Session } from '../engine/engine.ts';
+import { createEngine, type Session, type TrainingRecord } from '../engine/engine.ts';
 import type { Adapter } from '../engine/graph.ts';
+import { WEIGHT_FORMATS } from '../engine/resident.ts';
 import type { Backend, BackendModel, Decoder, ProductShape } from './port.ts';
 
 /** The kernels take widths that are multiples of eight. */
@@ -86,14 +87,19 @@ export function engineBackend(choice: 'wasm' | 'native'): Backend {
   return {
     name,
     device: `${process.arch} CPU, one thread`,
+    storages: WEIGHT_FORMATS.slice(1),
     product: async (a, b, shape) => product(choice, a, b, shape),
-    async loadModel(weights) {
-      const engine = createEngine(weights, { backend: choice });
+    async loadModel(weights, storage = 'f32') {
+      const training = storage === 'f32';
+      const engine = createEngine(weights, { backend: choice, weights: storage, training });
       const { config } = weights;
       const model: BackendModel = {
         config,
         score: async (adapter, tokens) => engine.score(adapter, tokens),
-        recordGradients: async (adapter, records) => engine.recordGradients(adapter, records),
+        ...(training && {
+          recordGradients: async (adapter: Adapter, records: readonly TrainingRecord[]) =>
+            engine.recordGradients(adapter, records),
+        }),
         decoder: async ({ sequences, positions }) =>
           openDecoder((adapter) => engine.session(adapter, positions), sequences, config.vocabSize),
         close: () => engine.dispose(),

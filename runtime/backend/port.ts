@@ -3,6 +3,7 @@
 import type { ModelConfig, ModelWeights } from '../engine/config.ts';
 import type { RecordGradient, TrainingRecord } from '../engine/engine.ts';
 import type { Adapter } from '../engine/graph.ts';
+import type { WeightFormat } from '../engine/resident.ts';
 
 /**
  * How results may differ from the reference. integer: not at all. f32: by the order of sums. f16: by
@@ -18,9 +19,6 @@ export type ProductShape = {
   readonly depth: number;
 };
 
-/** How the frozen weights lie in memory: as f32, rounded to f16 or bf16, or W8A8. */
-export type WeightStorage = 'f32' | 'f16' | 'bf16' | 'int8';
-
 export type Backend = {
   readonly name: string;
   /** The hardware and its driver, as they call themselves. */
@@ -34,9 +32,9 @@ export type Backend = {
   /** The parts of a model, one by one. */
   readonly operations?: Operations;
   /** What weights may be stored as besides f32. */
-  readonly storages?: readonly WeightStorage[];
+  readonly storages?: readonly WeightFormat[];
   /** Places a model; without `storage`, as f32. */
-  loadModel?(weights: ModelWeights, storage?: WeightStorage): Promise<BackendModel>;
+  loadModel?(weights: ModelWeights, storage?: WeightFormat): Promise<BackendModel>;
   /** Bytes per second that a kernel of two reads and a write moves, in three blocks of this size. */
   bandwidth?(blockBytes: number): Promise<number>;
   /** Gives back what it holds; models of this backend are closed with it. */

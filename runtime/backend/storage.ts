@@ -1,6 +1,6 @@
 // The forms in which frozen weights are kept besides f32, and what they then stand for.
+import type { WeightFormat } from '../engine/resident.ts';
 import { halfToFloat, int8Rows, toBfloat16, toHalf } from '../model/numbers.ts';
-import type { WeightStorage } from './port.ts';
 
 /** Bit patterns of the values rounded to this format. */
 export function toHalves(
@@ -15,7 +15,7 @@ export function toHalves(
 export function storedValues(
   values: Float32Array<ArrayBuffer>,
   columns: number,
-  storage: WeightStorage,
+  storage: WeightFormat,
 ): Float32Array {
   if (storage === 'f32') return values;
   if (storage === 'int8') {

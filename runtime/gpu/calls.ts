@@ -156,18 +156,18 @@ export function sum(device: Device, a: Block, b: Block, into: Block, count: numb
   device.run(layer.sum, { count }, [a, b, into], elementwise(count));
 }
 
-/** x[rows, width] = rows of a table in this storage. */
+/** x[count, columns] = the rows of the table that `rows` name as their tokens. */
 export function embed(
   device: Device,
   rows: Block,
-  table: Block,
+  table: Pick<Matrix, 'block' | 'storage' | 'scales' | 'columns'>,
   x: Block,
   count: number,
-  width: number,
-  storage: Storage,
 ): void {
-  const values = { rows: count, width };
-  device.run(layer.embeddings[storage], values, [rows, table, x], elementwise(count * width));
+  const { block, storage, scales, columns: width } = table;
+  const blocks = scales === undefined ? [rows, block, x] : [rows, block, x, scales];
+  const kernel = layer.embeddings[storage];
+  device.run(kernel, { rows: count, width }, blocks, elementwise(count * width));
 }
 
 /** Which way rope turns, and whether rows go to their places among the keys. */

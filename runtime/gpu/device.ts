@@ -46,7 +46,8 @@ async function openAdapter(load: () => Promise<WebgpuPackage>): Promise<GPUAdapt
   kept.push(gpu);
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
   if (adapter === null) {
-    throw new GpuError('GPU_ADAPTER_ABSENT', 'a driver with a device', 'none');
+    const expected = 'a Vulkan driver with a device (npm run setup:vulkan brings a software one)';
+    throw new GpuError('GPU_ADAPTER_ABSENT', expected, 'none');
   }
   kept.push(adapter);
   return adapter;

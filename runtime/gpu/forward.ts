@@ -85,9 +85,8 @@ export class ForwardPass {
     const width = count * config.hiddenSize;
     let x = await this.#work.take('x', width);
     const table = this.#weights.matrix('model.embed_tokens.weight');
-    if (table.storage === 'int8') throw new Error('expected an embedding that can be looked up');
     const { hiddenSize, rmsEps } = config;
-    calls.embed(this.#device, step.rows, table.block, x, count, hiddenSize, table.storage);
+    calls.embed(this.#device, step.rows, table, x, count);
     const layers: LayerRecord[] = [];
     for (let layer = 0; layer < config.layers; layer++) {
       const record = await this.#layer(step, layer, x);

@@ -9,25 +9,33 @@ const entryOf: Readonly<Record<Storage, string>> = {
   bf16: 'bitcast<f32>(select(table[at >> 1u] << 16u, table[at >> 1u] & 0xffff0000u, (at & 1u) == 1u))',
 };
 
-const embedding = (storage: Storage) =>
+const embedding = (storage: Storage | 'int8', entry: string) =>
   kernel({
     name: `embedding of ${storage}`,
     parameters: { rows: 'u32', width: 'u32' },
-    buffers: ['read rows: Row', 'read table: u32', 'write x: f32'],
+    buffers: [
+      ...['read rows: Row', 'read table: u32', 'write x: f32'],
+      ...(storage === 'int8' ? ['read scales: f32'] : []),
+    ],
     lanes: 64,
     shared: ROW,
     body: `
   let i = index * 64u + lane;
   if (i >= p.rows * p.width) { return; }
-  let at = rows[i / p.width].token * p.width + i % p.width;
-  x[i] = ${entryOf[storage]};`,
+  let row = rows[i / p.width].token;
+  let at = row * p.width + i % p.width;
+  x[i] = ${entry};`,
   });
 
 /** x[rows, width] = the rows' tokens in the table. */
 export const embeddings = {
-  f32: embedding('f32'),
-  f16: embedding('f16'),
-  bf16: embedding('bf16'),
+  f32: embedding('f32', entryOf.f32),
+  f16: embedding('f16', entryOf.f16),
+  bf16: embedding('bf16', entryOf.bf16),
+  int8: embedding(
+    'int8',
+    'f32(extractBits(bitcast<i32>(table[at >> 2u]), (at & 3u) * 8u, 8u)) * scales[row]',
+  ),
 };
 
 /** y[rows, width] = x / sqrt(mean(x^2) + epsilon) * weight[width]. */

@@ -1,13 +1,8 @@
 // A model on the GPU: scores of given texts, per-record gradients of an adapter, and steps of many sequences that each have their own adapter.
-import type {
-  BackendModel,
-  Decoder,
-  DecoderSequence,
-  DecoderSizes,
-  WeightStorage,
-} from '../backend/port.ts';
+import type { BackendModel, Decoder, DecoderSequence, DecoderSizes } from '../backend/port.ts';
 import type { ModelWeights } from '../engine/config.ts';
 import { type Adapter, ModelInputError } from '../engine/graph.ts';
+import type { WeightFormat } from '../engine/resident.ts';
 import { recordGradients } from './backward.ts';
 import * as calls from './calls.ts';
 import type { Device } from './device.ts';
@@ -98,7 +93,8 @@ async function openDecoder(parts: ModelParts, sizes: DecoderSizes): Promise<Deco
       const wanted = await work.take('wanted', last.length * rowWords);
       device.write(wanted, rowsOf(last));
       const picked = await work.take('picked', last.length * hiddenSize);
-      calls.embed(device, wanted, states, picked, last.length, hiddenSize, 'f32');
+      const table = { block: states, storage: 'f32', columns: hiddenSize } as const;
+      calls.embed(device, wanted, table, picked, last.length);
       const logits = await forward.logits(picked, last.length);
       return device.readFloats(logits, last.length * vocabSize);
     },
@@ -112,7 +108,7 @@ async function openDecoder(parts: ModelParts, sizes: DecoderSizes): Promise<Deco
 export async function loadGpuModel(
   device: Device,
   weights: ModelWeights,
-  storage: WeightStorage,
+  storage: WeightFormat,
 ): Promise<BackendModel> {
   const placed = await PlacedWeights.place(device, weights, storage);
   const work = new Workspace(device);

@@ -1,7 +1,6 @@
 // A model's frozen tensors on the device, in the storage that was asked for, and the adapters beside
 // them: one block for all, so that rows with different adapters can share a dispatch.
 
-import type { WeightStorage } from '../backend/port.ts';
 import { toHalves } from '../backend/storage.ts';
 import { openArena } from '../engine/backend.ts';
 import {
@@ -13,6 +12,7 @@ import {
   parameterLayout,
 } from '../engine/config.ts';
 import { type Adapter, ModelInputError } from '../engine/graph.ts';
+import type { WeightFormat } from '../engine/resident.ts';
 import { ropeTable } from '../engine/rope.ts';
 import { int8Rows } from '../model/numbers.ts';
 import type { Matrix } from './calls.ts';
@@ -27,7 +27,7 @@ async function placeMatrix(
   values: Float32Array<ArrayBuffer>,
   rows: number,
   columns: number,
-  storage: WeightStorage,
+  storage: WeightFormat,
 ): Promise<Matrix> {
   const shape = { rows, columns, storage };
   if (storage === 'int8') {
@@ -53,7 +53,7 @@ export class PlacedWeights {
   static async place(
     device: Device,
     weights: ModelWeights,
-    storage: WeightStorage,
+    storage: WeightFormat,
   ): Promise<PlacedWeights> {
     const { config } = weights;
     checkConfig(config);
@@ -67,10 +67,7 @@ export class PlacedWeights {
         const values = new Float32Array(rows * columns);
         if (weights.fill === undefined) values.set(weights.tensor(name));
         else weights.fill(name, values);
-        // Vectors stay f32, and the embedding is looked up, which int8 has no kernel for.
-        const isLookedUp = name === 'model.embed_tokens.weight';
-        const plain = rows === 1 || (isLookedUp && storage === 'int8');
-        const kept = plain ? 'f32' : storage;
+        const kept = rows === 1 ? 'f32' : storage;
         matrices.set(name, await placeMatrix(device, values, rows, columns, kept));
       }
       return new PlacedWeights(config, matrices, await placeRope(device, config));
