@@ -21,6 +21,7 @@ export {
 } from './attribute/sketch.ts';
 export { engineBackend } from './backend/engine-backend.ts';
 export type { Backend, BackendModel } from './backend/port.ts';
+export { backendSource } from './backend/training-source.ts';
 export { type Dataset, readDataset } from './data/dataset.ts';
 export { datasetExamples, type Examples, previewExample } from './data/examples.ts';
 export { openArena } from './engine/backend.ts';
@@ -175,5 +176,6 @@ export {
   splitRecords,
   type TrainingEvent,
   type TrainingRun,
+  type TrainingSource,
 } from './train/run.ts';
 export { decodeState, encodeState, type TrainingState } from './train/state.ts';

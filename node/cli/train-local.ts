@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import {
+  backendSource,
   createPool,
   type Dataset,
   DEFAULT_OPTIONS,
@@ -13,6 +14,7 @@ import {
   type Examples,
   loadModelDirectory,
   type ModelDirectory,
+  openWebgpu,
   planFor,
   previewExample,
   readDataset,
@@ -21,6 +23,7 @@ import {
   type TrainingEvent,
   type TrainingOptions,
   type TrainingRun,
+  type TrainingSource,
   writeAdapterDirectory,
 } from '#runtime';
 import { NodeError } from '../errors.ts';
@@ -35,6 +38,7 @@ export type LocalFlags = {
   readonly base?: string;
   readonly out?: string;
   readonly threads?: string;
+  readonly device?: string;
   readonly [flag: string]: unknown;
 };
 
@@ -61,22 +65,18 @@ export async function trainLocal(flags: LocalFlags, globals: GlobalOptions): Pro
   }
   const split = splitRecords(examples.records, options.validation, options.seed);
   const { plan, evalEvery, saveEvery } = planFor(options, split.train, tokensMax);
-  const threads = threadsOf(flags.threads);
-  const worker = workerFile();
-  const pool = createPool({
-    weights: base,
-    ...(threads === undefined ? {} : { threads }),
-    ...(worker === undefined ? {} : { workerFile: worker }),
-  });
+  const { source, device, close } = await openSource(flags, base);
+  if (device !== undefined) narrator.fact(`computed by ${device}`);
   const stop = new AbortController();
   onEnd(() => stop.abort());
   try {
     const bar = narrator.progress('training', plan.steps);
     const run: TrainingRun = {
-      ...{ source: pool, plan, records: split.train, validation: split.validation },
+      ...{ source, plan, records: split.train, validation: split.validation },
       ...{ evalEvery, saveEvery, patience: options.patience, microBatch: options.microBatch },
       folder: join(places.out, 'checkpoints'),
       base: base.hash,
+      ...(device === undefined ? {} : { device }),
       signal: stop.signal,
       onEvent: teller(globals, narrator, bar.update),
     };
@@ -94,11 +94,57 @@ export async function trainLocal(flags: LocalFlags, globals: GlobalOptions): Pro
       ...{ records: split.train.length, validation: split.validation.length },
       adapterSha256: sha256Of(result.adapter.parameters),
     };
-    const account = { plan, data: places.data, mapping: dataset.mapping, ...shape, ...figures };
+    const account = {
+      plan,
+      device: device ?? 'cpu',
+      data: places.data,
+      mapping: dataset.mapping,
+      ...shape,
+      ...figures,
+    };
     writeFileSync(join(places.out, 'training.json'), `${JSON.stringify(account, null, 2)}\n`);
     print(globals, { ok: true, out: places.out, ...figures }, `adapter written to ${places.out}`);
   } finally {
-    await pool.close();
+    await close();
+  }
+}
+
+type OpenSource = {
+  readonly source: TrainingSource;
+  /** The GPU's name; absent: processors, whose bits are the same everywhere. */
+  readonly device?: string;
+  close(): Promise<void>;
+};
+
+async function openSource(flags: LocalFlags, base: ModelDirectory): Promise<OpenSource> {
+  const { device = 'cpu' } = flags;
+  if (device === 'gpu') return openGpu(flags, base);
+  if (device !== 'cpu') {
+    throw new NodeError('USAGE', { expected: 'cpu or gpu', came: device }, 'correct --device');
+  }
+  const threads = threadsOf(flags.threads);
+  const worker = workerFile();
+  const pool = createPool({
+    weights: base,
+    ...(threads === undefined ? {} : { threads }),
+    ...(worker === undefined ? {} : { workerFile: worker }),
+  });
+  return { source: pool, close: () => pool.close() };
+}
+
+async function openGpu(flags: LocalFlags, base: ModelDirectory): Promise<OpenSource> {
+  if (flags.threads !== undefined) {
+    const details = { expected: 'no --threads beside --device gpu', came: flags.threads };
+    throw new NodeError('USAGE', details, 'leave --threads out');
+  }
+  const gpu = await openWebgpu();
+  try {
+    // As they are stored: 16-bit weights are widened exactly, so that they cost half the memory.
+    const model = await gpu.loadModel!(base, base.stored('model.embed_tokens.weight').format);
+    return { source: backendSource(model), device: gpu.device, close: () => gpu.close() };
+  } catch (error) {
+    await gpu.close();
+    throw error;
   }
 }
 

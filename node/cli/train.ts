@@ -56,6 +56,7 @@ export function trainCommand(): Command {
     .option('--base <dir>', 'with --local: base model in Hugging Face layout (the shipped one)')
     .option('--out <dir>', 'with --local: folder of the adapter and of its checkpoints')
     .option('--threads <n>', 'with --local: compute threads (all processors)')
+    .option('--device <device>', 'with --local: cpu, or gpu (by WebGPU; the package webgpu)')
     .addHelpText('after', HELP);
   return withWallet(withTrainingOptions(command)).action(async (own: TrainOptions, of: Command) => {
     if (own.local === undefined) await trainInSwarm(own, of);

@@ -1,8 +1,19 @@
 // The process in which the WebGPU tests really run: a driver that crashes or hangs takes this one,
 // not the test's. Prints one JSON line per finding and `{"done":true}` last.
 import { conformance } from '../backend/conformance.ts';
+import type { Backend } from '../backend/port.ts';
+import { backendSource } from '../backend/training-source.ts';
 import { weightsOf } from '../engine/config.ts';
-import { sampleConfig, sampleParameters } from '../reference/sample.ts';
+import { createEngine } from '../engine/engine.ts';
+import { sampleConfig, sampleParameters, sampleRecord } from '../reference/sample.ts';
+import {
+  engineSource,
+  type GradientSource,
+  initialState,
+  runSteps,
+  type StepReport,
+  trainingPlan,
+} from '../train/lora.ts';
 import { openWebgpu } from './backend.ts';
 import { Device, gridOf } from './device.ts';
 import { GpuError } from './errors.ts';
@@ -25,6 +36,27 @@ async function codeOf(action: () => Promise<unknown>): Promise<string> {
   } catch (error) {
     return error instanceof GpuError ? error.code : String(error);
   }
+}
+
+/** A short training run here and on the canonical engine: the largest difference of their losses. */
+async function trainingError(backend: Backend): Promise<number> {
+  const config = sampleConfig();
+  const weights = weightsOf(config, sampleParameters(config));
+  const records = [5, 9, 7, 12].map((length, i) => sampleRecord(config, length, i + 1));
+  const plan = trainingPlan({ steps: 3, rank: 4, batchSize: 2 });
+  const lossesOf = async (source: GradientSource) => {
+    const losses: number[] = [];
+    const onStep = ({ loss }: StepReport) => void losses.push(loss);
+    await runSteps(source, plan, records, initialState(config, plan), plan.steps, { onStep });
+    return losses;
+  };
+  const engine = createEngine(weights, { backend: 'wasm' });
+  const model = await backend.loadModel!(weights);
+  const expected = await lossesOf(engineSource(engine));
+  const found = await lossesOf(backendSource(model));
+  model.close();
+  engine.dispose();
+  return Math.max(...found.map((loss, i) => Math.abs(loss - expected[i]!)));
 }
 
 const provocations: Readonly<Record<string, () => Promise<string>>> = {
@@ -75,6 +107,8 @@ async function main(): Promise<void> {
     for await (const { name, error, isWithin } of conformance(backend)) {
       say({ name, error, isWithin });
     }
+    const error = await trainingError(backend);
+    say({ name: 'losses of three training steps', error, isWithin: error <= 1e-5 });
     await backend.close();
   } catch (error) {
     const isAbsent =

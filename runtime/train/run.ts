@@ -33,7 +33,7 @@ export type TrainingEvent =
   | { readonly event: 'checkpoint'; readonly step: number }
   | { readonly event: 'early-stop'; readonly step: number; readonly bestStep: number };
 
-/** Whoever computes: a pool. */
+/** Whoever computes: a pool, or a model on another backend. */
 export type TrainingSource = GradientSource & {
   score(adapter: Adapter, tokens: Int32Array): Promise<{ readonly logprobs: Float32Array }>;
   forget(adapter: Adapter): void;
@@ -54,6 +54,8 @@ export type TrainingRun = {
   readonly folder: string;
   /** The base model's hash. */
   readonly base: Uint8Array;
+  /** What rounds in its own way: a checkpoint goes on only where it was begun. Absent: the kernels. */
+  readonly device?: string;
   readonly onEvent?: (event: TrainingEvent) => void;
   /** Stops after the step under way and leaves a checkpoint. */
   readonly signal?: AbortSignal;
@@ -209,9 +211,10 @@ function meanLoss(logprobs: Float32Array, mask: Uint8Array): number {
 }
 
 /** What the result depends on, in one digest; how often it is saved and in what parts it is not. */
-function runDigest({ plan, records, validation, evalEvery, patience, base }: TrainingRun): string {
+function runDigest(run: TrainingRun): string {
+  const { plan, records, validation, evalEvery, patience, base, device = '' } = run;
   const { checkpointEvery: _, ...decisive } = plan;
-  const hash = createHash('sha256').update(base);
+  const hash = createHash('sha256').update(base).update(device);
   hash.update(JSON.stringify(Object.entries(decisive).sort(([a], [b]) => (a < b ? -1 : 1))));
   hash.update(JSON.stringify([evalEvery, patience, records.length, validation.length]));
   for (const { tokens, mask } of [...records, ...validation]) {
