@@ -36,7 +36,11 @@ function machineFlags(): string[] | undefined {
     features =
       spawnSync('sysctl', ['machdep.cpu.leaf7_features'], { encoding: 'utf8' }).stdout ?? '';
   }
-  return /\bavx2\b/i.test(features) ? ['-mavx2', '-mno-fma'] : undefined;
+  if (!/\bavx2\b/i.test(features)) return undefined;
+  const wide = ['avx512f', 'avx512vl', 'avx512dq', 'avx512bw'];
+  if (!wide.every((one) => features.includes(one))) return ['-mavx2', '-mno-fma'];
+  // Wide registers for matrix products; -mno-fma would switch them off, and contraction is off anyway.
+  return [...wide.map((one) => `-m${one}`), '-mprefer-vector-width=256'];
 }
 
 function sources(): string[] {
