@@ -70,16 +70,20 @@ export function startPython(
   createInterface({ input: child.stdout! }).on('line', (line) => {
     waiting.shift()?.resolve(JSON.parse(line) as never);
   });
+  let ended: string | undefined;
   const fail = (reason: string) => {
+    ended = reason;
     for (const { reject } of waiting.splice(0)) reject(new PeerAbsentError(script, reason));
   };
   child.on('error', (error) => fail(error.message));
+  // A child that is gone says why by its end.
+  child.stdin!.on('error', () => undefined);
   child.on('exit', (code) => fail(`it ended with code ${code}; its reason is above`));
   return {
     ask: (request) =>
       new Promise((resolve, reject) => {
         waiting.push({ resolve, reject });
-        if (child.exitCode !== null) fail(`it had ended with code ${child.exitCode}`);
+        if (ended !== undefined) fail(ended);
         else child.stdin!.write(`${JSON.stringify(request)}\n`);
       }),
     close: () => child.stdin!.end(),
