@@ -28,7 +28,7 @@ const RECORDS = 8;
 const TOKENS = 128;
 const RANK = 8;
 const TORCH_ARMS = ['eager', 'compiled', 'func', 'peft'] as const;
-const EXPLORED_STEPS = 3;
+const EXPLORED_STEPS = 2;
 /** Both sides compute the same: losses and gradient norms of every record agree to this share. */
 const AGREEMENT = 1e-3;
 
