@@ -20,7 +20,7 @@ type Loaded = {
 function loadOnce(folder: string, backend: string, prepared: string): Loaded {
   // Two folders below the root, where the runtime looks for its kernels.
   const script = join(CACHE, 'load.js');
-  const args = ['--expose-gc', script, folder, backend, 'bf16', prepared];
+  const args = [script, folder, backend, 'bf16', prepared];
   const { status, stdout, stderr } = spawnSync(process.execPath, args, {
     ...{ encoding: 'utf8', timeout: LIMIT_MS },
   });
