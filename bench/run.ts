@@ -7,6 +7,7 @@ import { bitsSuite } from './bits/suite.ts';
 import { gpuSuite } from './gpu/suite.ts';
 import { toleranceSuite } from './gpu/tolerance.ts';
 import { streamedSuite } from './model/streamed.ts';
+import { runtimeSuite } from './runtime/suite.ts';
 import { servingSuite } from './serving/suite.ts';
 import type { Row, SuiteOptions } from './stats.ts';
 import { tableOf } from './stats.ts';
@@ -14,6 +15,7 @@ import { tableOf } from './stats.ts';
 const SUITES: Readonly<Record<string, (options: SuiteOptions) => Promise<Row[]>>> = {
   gpu: gpuSuite,
   bits: bitsSuite,
+  runtime: runtimeSuite,
   serving: servingSuite,
   tolerance: toleranceSuite,
   streamed: streamedSuite,

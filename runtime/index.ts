@@ -31,6 +31,7 @@ export type { RecordGradient, TrainingRecord } from './engine/engine.ts';
 export { createEngine, type Engine } from './engine/engine.ts';
 export type { Adapter } from './engine/graph.ts';
 export { Graph } from './engine/graph.ts';
+export { buildAddon } from './engine/native.ts';
 export type { WeightFormat } from './engine/resident.ts';
 export { streamedScore } from './engine/streamed.ts';
 export { openWebgpu } from './gpu/backend.ts';
@@ -75,6 +76,7 @@ export {
   type StreamDecoder,
   type Tokenizer,
 } from './model/tokenizer.ts';
+export { openWeights } from './model/weights.ts';
 export { AdapterTiers } from './serve/adapter-tiers.ts';
 export { BatchGraph, type BatchSizes } from './serve/batch-graph.ts';
 export type { ServeMetrics } from './serve/metrics.ts';

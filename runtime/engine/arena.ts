@@ -10,6 +10,18 @@ export type KernelMemory = {
   /** Makes the buffer at least this long; earlier views of it become stale. */
   grow(bytes: number): void;
   run(entry: KernelEntry, argumentsAt: number): number;
+  /** See Arena.packFile; absent where a build cannot read files. */
+  packFile?(argumentsAt: number, rows: FileRows): number;
+};
+
+/** Consecutive rows of an open file, read by several threads, `step` (a multiple of eight) at a time. */
+export type FileRows = {
+  readonly descriptor: number;
+  /** Byte offset of the first row in the file. */
+  readonly position: number;
+  readonly rowBytes: number;
+  readonly step: number;
+  readonly threads: number;
 };
 
 export type KernelEntry =
@@ -98,6 +110,20 @@ export class Arena {
   call(entry: KernelEntry, ...parameters: number[]): number {
     new Float64Array(this.#memory.buffer(), this.#arguments, parameters.length).set(parameters);
     return this.#memory.run(entry, this.#arguments);
+  }
+
+  /** Whether `packFile` can be asked. */
+  get packsFiles(): boolean {
+    return this.#memory.packFile !== undefined;
+  }
+
+  /**
+   * `pack_part` with these parameters for rows of a file; `raw` among them needs room for `threads` times
+   * `step` rows and 128 bytes. 1: packed; 0: a value is not finite; -1: the file gave too few bytes.
+   */
+  packFile(rows: FileRows, ...parameters: number[]): number {
+    new Float64Array(this.#memory.buffer(), this.#arguments, parameters.length).set(parameters);
+    return this.#memory.packFile!(this.#arguments, rows);
   }
 
   /** A 64-byte aligned block; its content is undefined. */

@@ -32,6 +32,11 @@ export type StoredTensor = {
   readonly format: 'f32' | 'bf16' | 'f16';
   /** Fills `into` with whole rows from `row` on. */
   read(into: Uint8Array, row: number): void;
+  /**
+   * Where it lies in a file: `use` gets an open descriptor and the byte offset of the first row, and says
+   * whether the file gave all it should; false is the file's error. Absent: it lies in no file.
+   */
+  file?(use: (descriptor: number, at: number) => boolean): void;
   /** The error of a value that is not finite; absent: such values are taken as they are. */
   refuse?(): Error;
 };

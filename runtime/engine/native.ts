@@ -12,6 +12,15 @@ type Addon = {
   readonly names: readonly KernelEntry[];
   allocate(bytes: number, longer?: ArrayBuffer): ArrayBuffer;
   call(arena: ArrayBuffer, index: number, argumentsAt: number): number;
+  packFile(
+    arena: ArrayBuffer,
+    descriptor: number,
+    position: number,
+    argumentsAt: number,
+    rowBytes: number,
+    step: number,
+    threads: number,
+  ): number;
 };
 
 /** Why there is no native build here; the message says what was tried. */
@@ -36,7 +45,11 @@ function machineFlags(): string[] | undefined {
     features =
       spawnSync('sysctl', ['machdep.cpu.leaf7_features'], { encoding: 'utf8' }).stdout ?? '';
   }
-  return /\bavx2\b/i.test(features) ? ['-mavx2', '-mno-fma'] : undefined;
+  if (!/\bavx2\b/i.test(features)) return undefined;
+  const wide = ['avx512f', 'avx512vl', 'avx512dq', 'avx512bw'];
+  if (!wide.every((one) => features.includes(one))) return ['-mavx2', '-mno-fma'];
+  // Wide registers for matrix products; -mno-fma would switch them off, and contraction is off anyway.
+  return [...wide.map((one) => `-m${one}`), '-mprefer-vector-width=256'];
 }
 
 function sources(): string[] {
@@ -47,15 +60,20 @@ function sources(): string[] {
     .map((name) => join(folder, name));
 }
 
-/** Path of the built addon, building it when the cache has none for this source and machine. */
-function builtAddon(): string {
+/**
+ * Path of an addon built from C that may include the kernels' source, by the compiler and with the flags
+ * that the kernels are built with; the cache keeps it for this source and machine.
+ *
+ * @throws NativeKernelsError NATIVE_KERNELS where it cannot be built
+ */
+export function buildAddon(addon: string): string {
   const machine = machineFlags();
   if (machine === undefined) throw new NativeKernelsError('expected a processor with AVX2 or NEON');
   const flags = ['-O3', ...machine, '-ffp-contract=off', '-fno-strict-aliasing', '-fno-math-errno'];
   const digest = createHash('sha256').update(
     `${process.platform} ${process.arch} ${flags.join(' ')}`,
   );
-  for (const file of sources()) digest.update(readFileSync(file));
+  for (const file of new Set([...sources(), addon])) digest.update(readFileSync(file));
   const cache = join(packageFolder(), 'node_modules', '.cache', 'openledger');
   const target = join(cache, `kernels-${digest.digest('hex').slice(0, 24)}.node`);
   if (existsSync(target)) return target;
@@ -63,10 +81,9 @@ function builtAddon(): string {
   mkdirSync(cache, { recursive: true });
   const partial = `${target}.${process.pid}.${Math.trunc(performance.now() * 1000)}`;
   const link = process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : [];
-  const addon = join(kernelFolder(), 'addon.c');
   const built = spawnSync(
     'cc',
-    ['-shared', '-fPIC', ...flags, ...link, `-I${headers}`, addon, '-o', partial],
+    ['-shared', '-fPIC', '-pthread', ...flags, ...link, `-I${headers}`, addon, '-o', partial],
     {
       encoding: 'utf8',
     },
@@ -82,7 +99,7 @@ function builtAddon(): string {
 /** An arena over the native kernels; throws NativeKernelsError when this machine cannot have them. */
 export function nativeMemory(): KernelMemory {
   try {
-    loaded ??= require(builtAddon()) as Addon;
+    loaded ??= require(buildAddon(join(kernelFolder(), 'addon.c'))) as Addon;
   } catch (cause) {
     if (cause instanceof NativeKernelsError) throw cause;
     throw new NativeKernelsError('the native kernels could not be built or loaded', cause);
@@ -102,5 +119,7 @@ export function nativeMemory(): KernelMemory {
       if (at === undefined) throw new Error(`expected a kernel entry, found ${entry}`);
       return addon.call(buffer, at, argumentsAt);
     },
+    packFile: (argumentsAt, { descriptor, position, rowBytes, step, threads }) =>
+      addon.packFile(buffer, descriptor, position, argumentsAt, rowBytes, step, threads),
   };
 }

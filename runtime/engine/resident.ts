@@ -1,5 +1,6 @@
 // Brings a model's weights into the arena tensor by tensor, in the format in which they stay there,
 // straight from where they are stored: nothing lies in memory twice.
+import { availableParallelism } from 'node:os';
 import type { Arena } from './arena.ts';
 import {
   type ModelConfig,
@@ -28,6 +29,8 @@ export const STORED_BYTES = { f32: 4, bf16: 2, f16: 2 } as const;
 
 /** Rows come in pieces of about this many bytes, small enough for the processor's cache. */
 const pieceBytes = 2 ** 18;
+/** More of them would only wait for memory. */
+const THREADS_MOST = 4;
 const inEmbedding = 7;
 const inHead = 8;
 
@@ -85,36 +88,75 @@ export function loadResident(
 ): void {
   const targets = targetsOf(config);
   const widest = Math.max(...targets.map(({ slot }) => slot.columns * 4));
-  const staging = arena.allocate(Math.max(pieceBytes, widest * 8));
+  const threads = arena.packsFiles ? Math.min(THREADS_MOST, availableParallelism()) : 1;
   const room = Math.max(pieceBytes, widest * 8);
+  const staging = arena.allocate(threads * (room + 128));
   try {
     for (const { slot, target } of targets) {
       const name = nameOf(slot.name);
       if (name === undefined) continue;
       const stored = weights.stored?.(name) ?? inMemory(weights, { ...slot, name });
-      const number = formatNumber(stored.format);
-      const rowBytes = slot.columns * STORED_BYTES[stored.format];
-      const perPiece = Math.floor(room / rowBytes / 8) * 8;
-      for (let row = 0; row < slot.rows; row += perPiece) {
-        const rows = Math.min(perPiece, slot.rows - row);
-        stored.read(arena.u8(staging, rows * rowBytes), row);
-        const finite =
-          'which' in target
-            ? arena.call(
-                'pack_part',
-                modelAt,
-                staging,
-                number,
-                target.layer,
-                target.which,
-                row,
-                rows,
-              )
-            : arena.call('place_vector', modelAt, staging, number, target.vectorAt, slot.columns);
-        if (finite === 0 && stored.refuse !== undefined) throw stored.refuse();
-      }
+      const from = { modelAt, staging, room, threads };
+      const finite =
+        'which' in target && arena.packsFiles && stored.file !== undefined
+          ? packFile(arena, from, stored, slot, target)
+          : packParts(arena, from, stored, slot, target);
+      if (!finite && stored.refuse !== undefined) throw stored.refuse();
     }
   } finally {
     arena.release(staging);
   }
+}
+
+type Staging = {
+  readonly modelAt: number;
+  readonly staging: number;
+  /** Bytes of staging per thread. */
+  readonly room: number;
+  readonly threads: number;
+};
+
+const stepOf = (room: number, rowBytes: number): number => Math.floor(room / rowBytes / 8) * 8;
+
+/** Several threads read and pack a matrix; returns whether all of it is finite. */
+function packFile(
+  arena: Arena,
+  { modelAt, staging, room, threads }: Staging,
+  { format, file }: StoredTensor,
+  { rows, columns }: TensorSlot,
+  target: { readonly layer: number; readonly which: number },
+): boolean {
+  const rowBytes = columns * STORED_BYTES[format];
+  let outcome = 1;
+  file?.((descriptor, position) => {
+    const read = { descriptor, position, rowBytes, step: stepOf(room, rowBytes), threads };
+    const which = [target.layer, target.which, 0, rows];
+    outcome = arena.packFile(read, modelAt, staging, formatNumber(format), ...which);
+    return outcome >= 0;
+  });
+  return outcome === 1;
+}
+
+/** Reads and packs a tensor piece by piece; returns whether all of it is finite. */
+function packParts(
+  arena: Arena,
+  { modelAt, staging, room }: Staging,
+  { format, read }: StoredTensor,
+  slot: TensorSlot,
+  target: Target,
+): boolean {
+  const number = formatNumber(format);
+  const rowBytes = slot.columns * STORED_BYTES[format];
+  const perPiece = stepOf(room, rowBytes);
+  let allFinite = true;
+  for (let row = 0; row < slot.rows; row += perPiece) {
+    const rows = Math.min(perPiece, slot.rows - row);
+    read(arena.u8(staging, rows * rowBytes), row);
+    const found =
+      'which' in target
+        ? arena.call('pack_part', modelAt, staging, number, target.layer, target.which, row, rows)
+        : arena.call('place_vector', modelAt, staging, number, target.vectorAt, slot.columns);
+    allFinite = found !== 0 && allFinite;
+  }
+  return allFinite;
 }

@@ -1,8 +1,11 @@
 // The native build of the kernels as a Node-API addon: allocate(bytes) gives a page-aligned arena,
-// call(arena, index, argumentsOffset) runs the entry named names[index].
+// call(arena, index, argumentsOffset) runs the entry named names[index]; packFile is pack_part for rows
+// that are read from a file by several threads.
 #include <node_api.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 #include "kernels.c"
 
 #define ENTRIES(X) \
@@ -96,6 +99,80 @@ static napi_value call(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// Rows of one thread: read `step` at a time from `position` of the file into its own staging, packed.
+typedef struct {
+  u8 *arena;
+  int descriptor, outcome; // 1: packed; 0: a value is not finite; -1: the file ended or could not be read
+  u64 position;
+  u32 arguments, staging, row_bytes, first, rows, step;
+} PackShare;
+
+static void *pack_share(void *given) {
+  PackShare *s = given;
+  f64 *arguments = (f64 *)(s->arena + s->arguments);
+  arguments[1] = s->staging;
+  for (u32 row = 0; row < s->rows; row += s->step) {
+    const u32 rows = least(s->step, s->rows - row);
+    const u64 bytes = (u64)rows * s->row_bytes;
+    for (u64 done = 0; done < bytes;) {
+      const ssize_t count = pread(s->descriptor, s->arena + s->staging + done, bytes - done,
+                                  (off_t)(s->position + (u64)row * s->row_bytes + done));
+      if (count <= 0) {
+        s->outcome = -1;
+        return NULL;
+      }
+      done += (u64)count;
+    }
+    arguments[5] = s->first + row;
+    arguments[6] = rows;
+    if (!pack_part(s->arena, s->arguments)) s->outcome = 0;
+  }
+  return NULL;
+}
+
+#define PACK_THREADS 8u
+// (arena, descriptor, position, argumentsOffset, rowBytes, step, threads) -> outcome, see PackShare. The
+// arguments are those of pack_part for all rows; `raw` has room for `threads` times `step` rows and 64 bytes.
+static napi_value pack_file(napi_env env, napi_callback_info info) {
+  size_t count = 7, bytes;
+  napi_value given[7], result;
+  void *arena;
+  double position;
+  u32 descriptor, at, row_bytes, step, threads;
+  if (napi_get_cb_info(env, info, &count, given, NULL, NULL) != napi_ok || count < 7 ||
+      napi_get_arraybuffer_info(env, given[0], &arena, &bytes) != napi_ok ||
+      napi_get_value_uint32(env, given[1], &descriptor) != napi_ok ||
+      napi_get_value_double(env, given[2], &position) != napi_ok ||
+      napi_get_value_uint32(env, given[3], &at) != napi_ok ||
+      napi_get_value_uint32(env, given[4], &row_bytes) != napi_ok ||
+      napi_get_value_uint32(env, given[5], &step) != napi_ok || step == 0 || step % 8 != 0 ||
+      napi_get_value_uint32(env, given[6], &threads) != napi_ok || threads == 0) {
+    return fail(env, "packFile expects (arena, descriptor, position, arguments, row bytes, step, threads)");
+  }
+  const f64 *arguments = (const f64 *)((u8 *)arena + at);
+  const u32 rows = (u32)arguments[6], staged = (step * row_bytes + 63u) & ~63u;
+  const u32 each = round_up8((rows + least(threads, PACK_THREADS) - 1) / least(threads, PACK_THREADS));
+  PackShare shares[PACK_THREADS];
+  pthread_t others[PACK_THREADS];
+  int outcome = 1, started[PACK_THREADS] = {0};
+  u32 used = 0;
+  for (u32 from = 0; from < rows; from += each, used++) {
+    const u32 staging = (u32)arguments[1] + used * (staged + 64u);
+    memcpy((u8 *)arena + staging + staged, arguments, 64);
+    shares[used] = (PackShare){arena, (int)descriptor, 1, (u64)position + (u64)from * row_bytes,
+                               staging + staged, staging, row_bytes, (u32)arguments[5] + from,
+                               least(each, rows - from), step};
+  }
+  for (u32 i = 1; i < used; i++) started[i] = !pthread_create(&others[i], NULL, pack_share, &shares[i]);
+  for (u32 i = 0; i < used; i++) {
+    if (started[i]) pthread_join(others[i], NULL);
+    else pack_share(&shares[i]);
+    if (shares[i].outcome < outcome) outcome = shares[i].outcome;
+  }
+  napi_create_int32(env, outcome, &result);
+  return result;
+}
+
 NAPI_MODULE_INIT() {
   napi_value names, text, function;
   napi_create_array_with_length(env, ENTRY_COUNT, &names);
@@ -108,5 +185,7 @@ NAPI_MODULE_INIT() {
   napi_set_named_property(env, exports, "allocate", function);
   napi_create_function(env, "call", NAPI_AUTO_LENGTH, call, NULL, &function);
   napi_set_named_property(env, exports, "call", function);
+  napi_create_function(env, "packFile", NAPI_AUTO_LENGTH, pack_file, NULL, &function);
+  napi_set_named_property(env, exports, "packFile", function);
   return exports;
 }

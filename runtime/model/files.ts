@@ -93,13 +93,18 @@ async function fileHash(file: string): Promise<string> {
   return hash.digest('hex');
 }
 
+/** `use` gets the open file and says whether it gave all it should; false is MODEL_FILE_CHANGED. */
+export type FileSource = Required<ByteSource> & {
+  use(take: (descriptor: number) => boolean): void;
+};
+
 /**
  * A file on disk, opened anew for every read so that nothing has to be closed. What is read must
  * still be what was hashed and whose header was checked, so a file that changed is refused.
  *
  * @param expected what the file was when somebody checked it; absent: what it is now
  */
-export function fileSource(file: string, expected?: string): Required<ByteSource> {
+export function fileSource(file: string, expected?: string): FileSource {
   const identity = (descriptor: number) => {
     const { ino, size, mtimeMs } = fstatSync(descriptor);
     return { size, mark: `${ino}, ${size} bytes, ${mtimeMs}` };
@@ -114,13 +119,21 @@ export function fileSource(file: string, expected?: string): Required<ByteSource
   };
   const { size, mark: current } = opened(identity);
   const mark = expected ?? current;
+  const unchanged = (take: (descriptor: number) => void) =>
+    opened((descriptor) => {
+      const found = identity(descriptor).mark;
+      if (found !== mark) throw changed(file, mark, found);
+      take(descriptor);
+    });
   return {
     size,
     place: { path: file, mark },
+    use: (take) =>
+      unchanged((descriptor) => {
+        if (!take(descriptor)) throw changed(file, mark, 'fewer bytes');
+      }),
     read: (into, at) =>
-      opened((descriptor) => {
-        const found = identity(descriptor).mark;
-        if (found !== mark) throw changed(file, mark, found);
+      unchanged((descriptor) => {
         let done = 0;
         while (done < into.length) {
           const count = readSync(descriptor, into, done, into.length - done, at + done);

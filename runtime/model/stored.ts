@@ -73,7 +73,7 @@ const DTYPES = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const;
 
 function openTensor(name: string, place: TensorPlace): Required<StoredTensor> {
   const { path, mark, at, format, columns } = place;
-  const { read } = fileSource(path, mark);
+  const { read, use } = fileSource(path, mark);
   const refuse = () =>
     new ModelError('TENSOR_NOT_FINITE', 'a weight is not a number', {
       key: name,
@@ -82,7 +82,12 @@ function openTensor(name: string, place: TensorPlace): Required<StoredTensor> {
       remedy: 'use another model',
     });
   const rowBytes = columns * STORED_BYTES[format];
-  return { format, refuse, read: (into, row) => read(into, at + row * rowBytes) };
+  return {
+    format,
+    refuse,
+    read: (into, row) => read(into, at + row * rowBytes),
+    file: (take) => use((descriptor) => take(descriptor, at)),
+  };
 }
 
 /** Weights on their way to another thread: where they lie on disk, or in memory that both see. */

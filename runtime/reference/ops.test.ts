@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Arena } from '../engine/arena.ts';
-import { openArena } from '../engine/backend.ts';
+import { nativeStatus, openArena } from '../engine/backend.ts';
 import { uniform } from '../engine/random.ts';
 import * as scalars from '../engine/scalars.ts';
 import * as reference from './ops.ts';
@@ -72,6 +72,26 @@ test('matmul: every tile shape, both packings, within 2e-6', () => {
     arena.f32(bt, n * k).set(turned);
     arena.call('op_matmul', c, at, bt, m, n, k, 0, scratch);
     assert.ok(error(arena.f32(c, m * n), expected) < 2e-6, `${m} ${n} ${k} plain`);
+  }
+});
+
+const native = nativeStatus();
+test('matmul: the native build has the bits of WebAssembly at every number of rows and panels', {
+  skip: native.usable ? false : native.reason,
+}, () => {
+  const k = 33;
+  for (let m = 1; m <= 27; m++) {
+    for (let n = 8; n <= 72; n += 8) {
+      const [a, b] = [random(m * k, m), random(n * k, n)];
+      const [first, second] = (['wasm', 'native'] as const).map((backend) => {
+        const arena = openArena(backend);
+        const [at, bt] = [place(arena, a), place(arena, b)];
+        const [c, scratch] = [arena.allocate(m * n * 4), arena.allocate(n * k * 4)];
+        arena.call('op_matmul', c, at, bt, m, n, k, 1, scratch);
+        return arena.f32(c, m * n).slice();
+      });
+      assert.deepEqual(second, first, `${m} rows, ${n / 8} panels`);
+    }
   }
 });
 
