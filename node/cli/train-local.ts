@@ -63,8 +63,9 @@ export async function trainLocal(flags: LocalFlags, globals: GlobalOptions): Pro
   const { plan, evalEvery, saveEvery } = planFor(options, split.train, tokensMax);
   const threads = threadsOf(flags.threads);
   const worker = workerFile();
+  const format = options.isInt8 ? 'int8' : 'f32';
   const pool = createPool({
-    weights: base,
+    ...{ weights: base, format },
     ...(threads === undefined ? {} : { threads }),
     ...(worker === undefined ? {} : { workerFile: worker }),
   });
@@ -76,7 +77,7 @@ export async function trainLocal(flags: LocalFlags, globals: GlobalOptions): Pro
       ...{ source: pool, plan, records: split.train, validation: split.validation },
       ...{ evalEvery, saveEvery, patience: options.patience, microBatch: options.microBatch },
       folder: join(places.out, 'checkpoints'),
-      base: base.hash,
+      ...{ base: base.hash, format },
       signal: stop.signal,
       onEvent: teller(globals, narrator, bar.update),
     };
@@ -94,7 +95,14 @@ export async function trainLocal(flags: LocalFlags, globals: GlobalOptions): Pro
       ...{ records: split.train.length, validation: split.validation.length },
       adapterSha256: sha256Of(result.adapter.parameters),
     };
-    const account = { plan, data: places.data, mapping: dataset.mapping, ...shape, ...figures };
+    const account = {
+      plan,
+      weights: format,
+      data: places.data,
+      mapping: dataset.mapping,
+      ...shape,
+      ...figures,
+    };
     writeFileSync(join(places.out, 'training.json'), `${JSON.stringify(account, null, 2)}\n`);
     print(globals, { ok: true, out: places.out, ...figures }, `adapter written to ${places.out}`);
   } finally {
