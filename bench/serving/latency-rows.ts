@@ -170,7 +170,7 @@ function overload(model: BenchModel, pairs: number): Row {
   // Twice what a request takes in a full batch.
   const sloMs = 2 * 8 * 1.3 * gapMs;
   const share = (isAdmitting: boolean) => {
-    const arrivals = even(200, gapMs, () => null);
+    const arrivals = even(400, gapMs, () => null);
     const seen = isAdmitting ? loop(arrivals, sloMs) : loop(arrivals);
     return seen.filter(({ atMs, endMs }) => endMs - atMs <= sloMs).length / seen.length;
   };

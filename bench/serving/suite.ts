@@ -13,7 +13,9 @@ export async function servingSuite({ pairs, wants, model, say }: SuiteOptions): 
       const seconds = ((performance.now() - started) / 1000).toFixed(0);
       const [low, high] = row.interval.map((end) => end.toFixed(3));
       const median = row.median.toFixed(3);
-      say(`${row.id} ${row.what}: ${median} [${low} – ${high}] (${row.target}), ${seconds} s`);
+      const arms = Object.entries(row.arms).map(([name, value]) => `${name} ${value.toFixed(1)}`);
+      const what = `${row.id} ${row.what}: ${median} [${low} – ${high}] (${row.target})`;
+      say(`${what}, ${arms.join(', ')}; ${seconds} s`);
       rows.push(row);
     }
   };
