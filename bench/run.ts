@@ -11,6 +11,7 @@ import { runtimeSuite } from './runtime/suite.ts';
 import { servingSuite } from './serving/suite.ts';
 import type { Row, SuiteOptions } from './stats.ts';
 import { tableOf } from './stats.ts';
+import { frozenSuite } from './train/frozen.ts';
 
 const SUITES: Readonly<Record<string, (options: SuiteOptions) => Promise<Row[]>>> = {
   gpu: gpuSuite,
@@ -19,6 +20,7 @@ const SUITES: Readonly<Record<string, (options: SuiteOptions) => Promise<Row[]>>
   serving: servingSuite,
   tolerance: toleranceSuite,
   streamed: streamedSuite,
+  frozen: frozenSuite,
 };
 
 const { values, positionals } = parseArgs({

@@ -63,6 +63,39 @@ type Ratio = {
   readonly better: 'high' | 'low';
 };
 
+/**
+ * Runs each arm once a round, after one unmeasured round; the order turns, so that nobody always finds
+ * the warmer cache. Values by arm, in the order of the rounds.
+ */
+export function byTurns<Arm extends string>(
+  rounds: number,
+  arms: Readonly<Record<Arm, () => number>>,
+): Record<Arm, number[]> {
+  const names = Object.keys(arms) as Arm[];
+  const seen = Object.fromEntries(names.map((name) => [name, []])) as unknown as Record<
+    Arm,
+    number[]
+  >;
+  for (let round = -1; round < rounds; round++) {
+    for (let i = 0; i < names.length; i++) {
+      const name = names[(i + round + 1) % names.length]!;
+      const value = arms[name]();
+      if (round >= 0) seen[name].push(value);
+    }
+  }
+  return seen;
+}
+
+/** The row of first over second, out of rounds of `byTurns`. */
+export function ratioRow<Arm extends string>(
+  about: Ratio,
+  seen: Readonly<Record<Arm, readonly number[]>>,
+  [first, second]: readonly [Arm, Arm],
+): Row {
+  const ratios = seen[first].map((value, i) => value / seen[second][i]!);
+  return rowOf(about, ratios, { [first]: median(seen[first]), [second]: median(seen[second]) });
+}
+
 /** Runs both arms by turns, after one unmeasured pair; the ratio is first over second. */
 export function compare(
   about: Ratio,

@@ -7,7 +7,7 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type Adapter, type BackendModel, engineBackend, openWebgpu } from '#runtime';
-import { adapterBook, benchModels } from '../serving/rig.ts';
+import { adapterBook, benchModel } from '../serving/rig.ts';
 import { median, type Row, rowOf, type SuiteOptions } from '../stats.ts';
 
 const positions = 33;
@@ -38,10 +38,10 @@ async function deviations(
 
 /** Throws GpuError where there is no GPU. */
 export async function toleranceSuite({ pairs, wants, say }: SuiteOptions): Promise<Row[]> {
-  const [model] = await benchModels();
+  const model = await benchModel('shipped');
   const gpu = await openWebgpu();
   const engine = engineBackend('wasm');
-  const adapter = adapterBook(model!.config, 8)('a0');
+  const adapter = adapterBook(model.config, 8)('a0');
   const weak = { ...adapter, alpha: adapter.alpha * 0.9 };
   const texts = Array.from({ length: pairs }, (_, n) =>
     Int32Array.from({ length: positions }, (_, i) => 3 + ((i * (2 * n + 7) + n * n) % 1000)),
@@ -51,10 +51,10 @@ export async function toleranceSuite({ pairs, wants, say }: SuiteOptions): Promi
   for (const storage of ['f32', 'f16', 'bf16', 'int8'] as const) {
     if (!wants(storage)) continue;
     // Who claims f16 weights is compared with the canonical engine on f16 weights, and so on.
-    const honest = { model: await engine.loadModel!(model!, storage), adapter };
-    const placed = await gpu.loadModel!(model!, storage);
+    const honest = { model: await engine.loadModel!(model, storage), adapter };
+    const placed = await gpu.loadModel!(model, storage);
     const tolerance = Math.max(...(await deviations(honest, { model: placed, adapter }, texts)));
-    const eight = await engine.loadModel!(model!, 'int8');
+    const eight = await engine.loadModel!(model, 'int8');
     const cheats: Record<string, number> = {};
     const cheat = async (name: string, other: Arm) => {
       cheats[name] = median(await deviations(honest, other, texts));
@@ -71,7 +71,7 @@ export async function toleranceSuite({ pairs, wants, say }: SuiteOptions): Promi
     say(`${storage}: tolerance ${tolerance.toExponential(2)}`);
   }
   const date = new Date().toISOString().slice(0, 10);
-  const about = { date, device: gpu.device, model: model!.name, statistic: 'rms nats', positions };
+  const about = { date, device: gpu.device, model: model.name, statistic: 'rms nats', positions };
   writeFileSync(path, `${JSON.stringify({ ...about, classes: stored }, null, 2)}\n`);
   await gpu.close();
   return rows;

@@ -4,13 +4,21 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AdapterTiers } from '#runtime';
 import { compare, median, quantile, type Row, rowOf } from '../stats.ts';
-import { adapterBook, type BenchModel, cpuMs, openRig, type RowContext, zipf } from './rig.ts';
+import {
+  adapterBook,
+  type BenchModel,
+  cpuMs,
+  openRig,
+  poolFor,
+  type RowContext,
+  zipf,
+} from './rig.ts';
 
 export async function latencyRows({ model, pairs, add }: RowContext): Promise<void> {
-  await add('R5b', () => coldSwitch(model, pairs));
-  await add('R5c', () => othersDuringLoads(model, pairs));
-  await add('R10', () => overload(model, pairs));
-  await add('R11', () => coldest(model, pairs));
+  await add(['R5b'], () => coldSwitch(model, pairs));
+  await add(['R5c'], () => othersDuringLoads(model, pairs));
+  await add(['R10'], () => overload(model, pairs));
+  await add(['R11'], () => coldest(model, pairs));
 }
 
 /** From disk with its hash checked, into the pool, ready: against a token of the same model. */
@@ -21,13 +29,13 @@ async function coldSwitch(model: BenchModel, pairs: number): Promise<Row> {
     const tiers = new AdapterTiers({ ramBytes: 0, directory });
     const ids = Array.from({ length: pairs + 1 }, (_, i) => `a${i}`);
     for (const id of ids) await tiers.get(id, async () => book(id));
-    const rig = openRig(model, book, { sequences: 1 });
+    const rig = openRig(model, book, { sequences: 1, poolBytes: poolFor(model, 64, 2) });
     const { graph } = rig;
     const loads: number[] = [];
     const tokens: number[] = [];
     for (const id of ids) {
-      rig.ask('a0');
-      const tokenMs = rig.drain() / (model.promptTokens / 8 + model.outputTokens);
+      rig.ask('a0', { tokens: new Int32Array(1) });
+      const tokenMs = rig.drain() / (1 + model.outputTokens);
       const before = cpuMs();
       const adapter = await tiers.get(id, () => Promise.reject(new Error('expected it on disk')));
       const pages = Array.from({ length: graph.layoutOf(8).pages }, () => graph.pool.take()!);
@@ -53,12 +61,14 @@ async function coldSwitch(model: BenchModel, pairs: number): Promise<Row> {
  * waiting requests come in, or nobody waits.
  */
 function othersDuringLoads(model: BenchModel, pairs: number): Row {
-  const rig = openRig(model, adapterBook(model.config, 8), { sequences: 8, rows: 16 });
+  const rig = openRig(model, adapterBook(model.config, 8), {
+    ...{ sequences: 8, rows: 16, poolBytes: poolFor(model, 8, 30) },
+  });
   let cold = 1000;
   const p95 = (loads: boolean) => {
-    for (let i = 0; i < 8; i++) rig.ask('a0', { maxTokens: 128 });
+    for (let i = 0; i < 8; i++) rig.ask('a0', { maxTokens: 80 });
     while (rig.core.metrics().requests.running < 8) rig.core.step();
-    for (let i = 0; i < 48; i++) rig.core.step();
+    for (let i = 0; i < 8; i++) rig.core.step();
     const times: number[] = [];
     let waiting: number | undefined;
     for (let i = 0; i < 64; i++) {
@@ -84,47 +94,55 @@ function othersDuringLoads(model: BenchModel, pairs: number): Row {
   );
 }
 
+type AdapterBook = ReturnType<typeof adapterBook>;
 type Arrival = { readonly adapter: string | null; readonly atMs: number };
 type Seen = Arrival & { readonly firstMs: number; readonly endMs: number; readonly finish: string };
+
+/** Tokens of the prompts and answers of the open loop: short, so that hundreds of them end in seconds. */
+const SHAPE = { tokens: new Int32Array(8), maxTokens: 4 };
+
+type OpenLoop = (arrivals: readonly Arrival[], sloMs?: number) => Seen[];
 
 /**
  * Requests that come when they come, whatever the engine does. Time is the processor time that the
  * engine used, and jumps to the next arrival when it has nothing to do.
  */
-function openLoop(
-  model: BenchModel,
-  adapters: Parameters<typeof openRig>[1],
-  arrivals: readonly Arrival[],
-  settings: { readonly sloMs?: number; readonly poolBytes: number },
-): Seen[] {
-  let skipped = -cpuMs();
+function openLoop(model: BenchModel, adapters: AdapterBook, poolBytes: number): OpenLoop {
+  let skipped = 0;
   const clock = () => cpuMs() + skipped;
-  const sizes = { sequences: 8, rows: 24, poolBytes: settings.poolBytes };
-  const rig = openRig(model, adapters, sizes, clock);
-  const { sloMs } = settings;
-  const shape = { maxTokens: 8, tokens: new Int32Array(16) };
-  for (let i = 0; i < 8; i++) rig.ask(null, shape);
+  const rig = openRig(model, adapters, { sequences: 8, rows: 24, poolBytes }, clock);
+  for (let i = 0; i < 8; i++) rig.ask(null, SHAPE);
   rig.drain();
-  skipped = -cpuMs();
-  const ids: number[] = [];
-  for (let next = 0, busy = false; next < arrivals.length || busy; ) {
-    const arrival = arrivals[next];
-    if (arrival !== undefined && !busy && arrival.atMs > clock()) skipped += arrival.atMs - clock();
-    if (arrival !== undefined && arrival.atMs <= clock()) {
-      next += 1;
-      const deadline = sloMs === undefined ? {} : { deadlineMs: arrival.atMs + sloMs };
-      ids.push(refusable(() => rig.ask(arrival.adapter, { ...shape, ...deadline })));
-      busy = true;
-      continue;
+  return (arrivals, sloMs) => {
+    const startMs = clock();
+    const ids: number[] = [];
+    for (let next = 0, busy = false; next < arrivals.length || busy; ) {
+      const arrival = arrivals[next];
+      const atMs = startMs + (arrival?.atMs ?? 0);
+      if (arrival !== undefined && !busy && atMs > clock()) skipped += atMs - clock();
+      if (arrival !== undefined && atMs <= clock()) {
+        next += 1;
+        const deadline = sloMs === undefined ? {} : { deadlineMs: atMs + sloMs };
+        ids.push(refusable(() => rig.ask(arrival.adapter, { ...SHAPE, ...deadline })));
+        busy = true;
+        continue;
+      }
+      busy = rig.core.step();
     }
-    busy = rig.core.step();
-  }
-  return arrivals.map((arrival, i) => {
-    const end = rig.ends.get(ids[i]!);
-    return end === undefined || end.tokens.length < 8
-      ? { ...arrival, firstMs: Infinity, endMs: Infinity, finish: 'refused' }
-      : { ...arrival, firstMs: end.firstMs, endMs: end.endMs, finish: end.finish };
-  });
+    const seen = arrivals.map((arrival, i) => {
+      const end = rig.ends.get(ids[i]!);
+      return end === undefined || end.tokens.length < SHAPE.maxTokens
+        ? { ...arrival, firstMs: Infinity, endMs: Infinity, finish: 'refused' }
+        : {
+            ...arrival,
+            firstMs: end.firstMs - startMs,
+            endMs: end.endMs - startMs,
+            finish: end.finish,
+          };
+    });
+    rig.ends.clear();
+    return seen;
+  };
 }
 
 function refusable(ask: () => number): number {
@@ -140,35 +158,20 @@ const even = (count: number, gapMs: number, adapter: (i: number) => string | nul
   Array.from({ length: count }, (_, i) => ({ adapter: adapter(i), atMs: i * gapMs }));
 
 /** Milliseconds per request when the engine is never idle. */
-function capacityMs(
-  model: BenchModel,
-  book: Parameters<typeof openRig>[1],
-  poolBytes: number,
-): number {
-  const seen = openLoop(
-    model,
-    book,
-    even(96, 0, () => null),
-    { poolBytes },
-  );
+function capacityMs(loop: OpenLoop): number {
+  const seen = loop(even(96, 0, () => null));
   return Math.max(...seen.map(({ endMs }) => endMs)) / 96;
 }
 
 /** Share of requests answered in time at 1.3 times what the engine can do. */
 function overload(model: BenchModel, pairs: number): Row {
-  const book = adapterBook(model.config, 8);
-  const poolBytes = 2 ** 26;
-  const gapMs = capacityMs(model, book, poolBytes) / 1.3;
+  const loop = openLoop(model, adapterBook(model.config, 8), poolFor(model, 64, 2));
+  const gapMs = capacityMs(loop) / 1.3;
   // Twice what a request takes in a full batch.
   const sloMs = 2 * 8 * 1.3 * gapMs;
   const share = (isAdmitting: boolean) => {
-    const settings = isAdmitting ? { poolBytes, sloMs } : { poolBytes };
-    const seen = openLoop(
-      model,
-      book,
-      even(400, gapMs, () => null),
-      settings,
-    );
+    const arrivals = even(400, gapMs, () => null);
+    const seen = isAdmitting ? loop(arrivals, sloMs) : loop(arrivals);
     return seen.filter(({ atMs, endMs }) => endMs - atMs <= sloMs).length / seen.length;
   };
   const what = 'answers in time at 1.3 times the load, with early refusal / without';
@@ -183,17 +186,17 @@ function overload(model: BenchModel, pairs: number): Row {
 /** Time to the first token at 0.7 of the load: the hundred coldest of 1000 adapters, and the hottest. */
 function coldest(model: BenchModel, pairs: number): Row {
   const book = adapterBook(model.config, 8);
-  const poolBytes = 2 ** 28;
-  const gapMs = capacityMs(model, book, poolBytes) / 0.7;
+  const loop = openLoop(model, book, Math.min(poolFor(model, 8, 200), 2 ** 31));
+  const gapMs = capacityMs(loop) / 0.7;
   const draw = zipf(1000, 5);
   const ratios: number[] = [];
   const arms: [number[], number[]] = [[], []];
   for (let round = 0; round < pairs; round++) {
     const adapterAt = (i: number) => {
-      if (i % 5 === 0) return `a${900 + ((i / 5 + round * 60) % 100)}`;
+      if (i % 5 === 0) return `a${900 + ((i / 5 + round * 40) % 100)}`;
       return i % 5 === 1 ? 'a0' : `a${draw()}`;
     };
-    const seen = openLoop(model, book, even(300, gapMs, adapterAt), { poolBytes });
+    const seen = loop(even(200, gapMs, adapterAt));
     const p99 = (wanted: (adapter: string) => boolean) =>
       quantile(
         seen.filter(({ adapter }) => wanted(adapter!)).map(({ firstMs, atMs }) => firstMs - atMs),

@@ -30,8 +30,11 @@ export type BenchModel = {
 export type RowContext = {
   readonly model: BenchModel;
   readonly pairs: number;
-  /** Runs a row when it is wanted, and says what came out. */
-  readonly add: (id: string, row: () => Row | Promise<Row>) => Promise<void>;
+  /** Measures rows when one of them is wanted, and says what came out. */
+  readonly add: (
+    ids: readonly string[],
+    measure: () => Row | readonly Row[] | Promise<Row | readonly Row[]>,
+  ) => Promise<void>;
 };
 
 /** Numbers that are not worth compressing or predicting, quickly. */
@@ -43,54 +46,91 @@ function noise(seed: number): () => number {
   };
 }
 
-export async function benchModels(): Promise<BenchModel[]> {
-  const folder = fileURLToPath(new URL('../../runtime/base', import.meta.url));
-  const shipped = await loadModelDirectory(folder);
-  return [
-    {
-      name: 'shipped 2.75 M',
-      config: shipped.config,
-      tensor: (name) => shipped.tensor(name),
-      promptTokens: 64,
-      outputTokens: 64,
-    },
-    randomModel(),
-  ];
+/** The model whose name has `asked` in it; by default the 135 M-shaped one. */
+export async function benchModel(asked = '135 M'): Promise<BenchModel> {
+  const makers = { '135 M': () => random('135 M', shaped135, 8), ...smallModels };
+  const found = Object.entries(makers).find(([name]) => name.includes(asked));
+  if (found === undefined) {
+    throw new Error(`expected a model of ${Object.keys(makers).join(', ')}, found ${asked}`);
+  }
+  return found[1]();
 }
 
-function randomModel(): BenchModel {
-  const config: ModelConfig = {
-    hiddenSize: 512,
-    layers: 8,
-    heads: 8,
-    kvHeads: 4,
-    headDim: 64,
-    ffnSize: 1408,
-    vocabSize: 4096,
-    contextLength: 512,
-    rmsEps: 1e-5,
-    ropeTheta: 10_000,
-    tiedEmbeddings: true,
-  };
-  const tensors = new Map<string, Float32Array>();
-  const next = noise(1);
-  for (const [name, shape] of weightShapes(config)) {
-    const length = shape.reduce((product, size) => product * size, 1);
-    const isNorm = name.endsWith('norm.weight');
-    tensors.set(
-      name,
-      isNorm
-        ? new Float32Array(length).fill(1)
-        : Float32Array.from({ length }, () => next() * 0.08),
-    );
-  }
+async function shipped(): Promise<BenchModel> {
+  const folder = fileURLToPath(new URL('../../runtime/base', import.meta.url));
+  const model = await loadModelDirectory(folder);
   return {
-    name: 'random 25.7 M',
-    config,
-    tensor: (name) => tensors.get(name)!,
-    promptTokens: 32,
-    outputTokens: 32,
+    name: 'shipped 2.75 M',
+    config: model.config,
+    tensor: (name) => model.tensor(name),
+    promptTokens: 64,
+    outputTokens: 64,
   };
+}
+
+/** The shape of SmolLM2-135M. */
+const shaped135: ModelConfig = {
+  hiddenSize: 576,
+  layers: 30,
+  heads: 9,
+  kvHeads: 3,
+  headDim: 64,
+  ffnSize: 1536,
+  vocabSize: 49_152,
+  contextLength: 512,
+  rmsEps: 1e-5,
+  ropeTheta: 10_000,
+  tiedEmbeddings: true,
+};
+const shaped25: ModelConfig = {
+  ...shaped135,
+  ...{ hiddenSize: 512, layers: 8, heads: 8, kvHeads: 4, ffnSize: 1408, vocabSize: 4096 },
+};
+
+/** Models small enough for software GPUs too. */
+export const smallModels: Readonly<Record<string, () => Promise<BenchModel>>> = {
+  'shipped 2.75 M': shipped,
+  'random 25.7 M': async () => random('random 25.7 M', shaped25, 32),
+};
+
+/** Random f32 weights; prompts and answers are as long as `tokens`: short, so that all rows end in minutes. */
+function random(name: string, config: ModelConfig, tokens: number): BenchModel {
+  const next = noise(1);
+  const block = Float32Array.from({ length: 1_048_573 }, () => next() * 0.08);
+  const shapes = new Map(weightShapes(config));
+  return {
+    name,
+    config,
+    // Made when it is asked for: the arena's copy is the only one that stays.
+    tensor(slot) {
+      const length = shapes.get(slot)!.reduce((product, size) => product * size, 1);
+      const values = new Float32Array(length);
+      if (slot.endsWith('norm.weight')) return values.fill(1);
+      const first = (slot.length * 7919 + length) % block.length;
+      for (let at = 0; at < length; ) {
+        const part = block.subarray(at === 0 ? first : 0).subarray(0, length - at);
+        values.set(part, at);
+        at += part.length;
+      }
+      return values;
+    },
+    promptTokens: tokens,
+    outputTokens: tokens,
+  };
+}
+
+/** Room for so many adapters of a rank, and for a full batch of texts. */
+export function poolFor(
+  { config, promptTokens, outputTokens }: BenchModel,
+  rank: number,
+  adapters: number,
+): number {
+  const linear = 2 * config.heads * config.headDim + 2 * config.kvHeads * config.headDim;
+  const perLayer = linear + 4 * config.hiddenSize + 2 * config.hiddenSize + 3 * config.ffnSize;
+  const adapterBytes = 4 * rank * config.layers * perLayer;
+  const position = 8 * config.layers * config.kvHeads * config.headDim;
+  const texts = 32 * (promptTokens + outputTokens + 16) * position;
+  return Math.ceil(adapters * adapterBytes * 1.15 + texts);
 }
 
 /** Adapters of one rank: as many ids as wanted over a few sets of numbers. */

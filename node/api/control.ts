@@ -76,6 +76,10 @@ const commitBody = z.object({
   recordCount: z.number().int().min(1).max(1_048_576),
   signature: z.string().regex(/^0x[0-9a-fA-F]{130}$/, 'expected 0x and 130 digits'),
 });
+const wholeParam = z
+  .string()
+  .regex(/^\d{1,15}$/, 'expected a whole number')
+  .transform(Number);
 const faucetBody = z.object({ account: address, amountWei: z.string().regex(/^\d{1,24}$/) });
 const revealBody = z.object({ salt: hex32, records: z.array(z.base64()).min(1).max(65_536) });
 
@@ -113,6 +117,15 @@ function refuse(reply: FastifyReply, error: unknown): FastifyReply {
     return reply
       .code(400)
       .send({ error: { message: z.prettifyError(error), code: 'invalid_request' } });
+  // Of the server itself: no JSON, a body above its limit.
+  const { statusCode = 500 } = error as { statusCode?: number };
+  if (statusCode >= 400 && statusCode < 500)
+    return reply.code(statusCode).send({
+      error: {
+        message: (error as Error).message,
+        code: statusCode === 413 ? 'too_large' : 'invalid_request',
+      },
+    });
   const told = describe(error);
   const status = told.code === 'INTERNAL' ? 500 : 409;
   return reply.code(status).send({ error: { message: told.line, code: told.code } });
@@ -155,16 +168,16 @@ function addDatanets(scope: FastifyInstance, { datanets }: ControlParts): void {
     async (request) => {
       const { salt, records } = revealBody.parse(request.body);
       const bytes = records.map((record) => new Uint8Array(Buffer.from(record, 'base64')));
-      const id = Number(request.params.id);
+      const id = wholeParam.parse(request.params.id);
       return { shards: await datanets.relayReveal(id, parseBytes32(salt), bytes) };
     },
   );
   scope.get<{ Params: { id: string } }>('/swarm/v1/contributions/:id', async (request) => {
-    const entry = await datanets.contribution(Number(request.params.id));
+    const entry = await datanets.contribution(wholeParam.parse(request.params.id));
     return { ...entry, stateName: CONTRIBUTION_STATES[entry.state] };
   });
   scope.get<{ Params: { id: string } }>('/swarm/v1/datanets/:id/contributions', async (request) => {
-    const all = await datanets.contributions(parseBytes32(request.params.id));
+    const all = await datanets.contributions(parseBytes32(hex32.parse(request.params.id)));
     return {
       contributions: all.map((entry) => ({
         ...entry,
@@ -183,14 +196,14 @@ function addRest(scope: FastifyInstance, parts: ControlParts): void {
     return { cid: await parts.putBlock(new Uint8Array(request.body)) };
   });
   scope.get<{ Params: { id: string } }>('/swarm/v1/tasks/:id', async (request, reply) => {
-    const task = await parts.task(Number(request.params.id));
+    const task = await parts.task(wholeParam.parse(request.params.id));
     return task ?? notFound(reply, `task ${request.params.id}`);
   });
   scope.get<{ Params: { account: string } }>('/swarm/v1/claims/:account', async ({ params }) =>
-    claimView(await parts.claimOf(parseAddress(params.account))),
+    claimView(await parts.claimOf(parseAddress(address.parse(params.account)))),
   );
   scope.post<{ Params: { account: string } }>('/swarm/v1/claims/:account', async ({ params }) => {
-    const claim = await parts.claimOf(parseAddress(params.account));
+    const claim = await parts.claimOf(parseAddress(address.parse(params.account)));
     const { hash } = claim === null ? { hash: null } : await parts.relayClaim(claim);
     const view = claimView(claim);
     return { ...view, hash, claimedWei: view.claimableWei };
@@ -211,7 +224,7 @@ function addRest(scope: FastifyInstance, parts: ControlParts): void {
     return { ok: true };
   });
   scope.get<{ Params: { hash: string } }>('/swarm/v1/proofs/:hash', async (request, reply) => {
-    const proof = await parts.proofOf(parseBytes32(request.params.hash));
+    const proof = await parts.proofOf(parseBytes32(hex32.parse(request.params.hash)));
     if (proof === null)
       return notFound(reply, `an anchored epoch with receipt ${request.params.hash}`);
     return { ...proof, siblings: proof.siblings.map((each) => Buffer.from(each).toString('hex')) };

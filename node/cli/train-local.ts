@@ -65,7 +65,8 @@ export async function trainLocal(flags: LocalFlags, globals: GlobalOptions): Pro
   }
   const split = splitRecords(examples.records, options.validation, options.seed);
   const { plan, evalEvery, saveEvery } = planFor(options, split.train, tokensMax);
-  const { source, device, close } = await openSource(flags, base);
+  const format = options.isInt8 ? 'int8' : 'f32';
+  const { source, device, close } = await openSource(flags, base, format);
   if (device !== undefined) narrator.fact(`computed by ${device}`);
   const stop = new AbortController();
   onEnd(() => stop.abort());
@@ -75,7 +76,7 @@ export async function trainLocal(flags: LocalFlags, globals: GlobalOptions): Pro
       ...{ source, plan, records: split.train, validation: split.validation },
       ...{ evalEvery, saveEvery, patience: options.patience, microBatch: options.microBatch },
       folder: join(places.out, 'checkpoints'),
-      base: base.hash,
+      ...{ base: base.hash, format },
       ...(device === undefined ? {} : { device }),
       signal: stop.signal,
       onEvent: teller(globals, narrator, bar.update),
@@ -97,6 +98,7 @@ export async function trainLocal(flags: LocalFlags, globals: GlobalOptions): Pro
     const account = {
       plan,
       device: device ?? 'cpu',
+      weights: format,
       data: places.data,
       mapping: dataset.mapping,
       ...shape,
@@ -116,23 +118,35 @@ type OpenSource = {
   close(): Promise<void>;
 };
 
-async function openSource(flags: LocalFlags, base: ModelDirectory): Promise<OpenSource> {
+async function openSource(
+  flags: LocalFlags,
+  base: ModelDirectory,
+  format: 'f32' | 'int8',
+): Promise<OpenSource> {
   const { device = 'cpu' } = flags;
-  if (device === 'gpu') return openGpu(flags, base);
+  if (device === 'gpu') return openGpu(flags, base, format);
   if (device !== 'cpu') {
     throw new NodeError('USAGE', { expected: 'cpu or gpu', came: device }, 'correct --device');
   }
   const threads = threadsOf(flags.threads);
   const worker = workerFile();
   const pool = createPool({
-    weights: base,
+    ...{ weights: base, format },
     ...(threads === undefined ? {} : { threads }),
     ...(worker === undefined ? {} : { workerFile: worker }),
   });
   return { source: pool, close: () => pool.close() };
 }
 
-async function openGpu(flags: LocalFlags, base: ModelDirectory): Promise<OpenSource> {
+async function openGpu(
+  flags: LocalFlags,
+  base: ModelDirectory,
+  format: 'f32' | 'int8',
+): Promise<OpenSource> {
+  if (format === 'int8') {
+    const details = { expected: 'no --load-in-8bit beside --device gpu', came: 'both' };
+    throw new NodeError('USAGE', details, 'leave one of them out');
+  }
   if (flags.threads !== undefined) {
     const details = { expected: 'no --threads beside --device gpu', came: flags.threads };
     throw new NodeError('USAGE', details, 'leave --threads out');

@@ -50,6 +50,7 @@ const LOCAL_FLAGS: typeof FLAGS = [
   ['--val-set-size <n>', 'val_set_size', 'share or number of examples kept for validation (0)'],
   ['--eval-steps <n>', 'eval_steps', 'steps between two validations (4 an epoch)'],
   ['--early-stopping-patience <n>', 'early_stopping_patience', 'validations without a better loss'],
+  ['--load-in-8bit', 'load_in_8bit', 'the base stays in memory as int8, frozen'],
   ['--save-steps <n>', 'save_steps', 'steps between two checkpoints (1 an epoch)'],
 ];
 
@@ -57,7 +58,7 @@ const LOCAL_FLAGS: typeof FLAGS = [
 const LOCAL_OPTIONS: ReadonlySet<keyof TrainingOptions> = new Set([
   ...(['data', 'base', 'out', 'columns', 'format', 'template', 'trainOnInputs'] as const),
   ...(['sequenceLength', 'epochs', 'validation', 'evalSteps', 'evalsPerEpoch'] as const),
-  ...(['patience', 'saveSteps', 'savesPerEpoch'] as const),
+  ...(['patience', 'saveSteps', 'savesPerEpoch', 'isInt8'] as const),
 ]);
 
 /** Adds the flags and `--config` to a command. */
@@ -94,7 +95,10 @@ export function trainingOptionsOf(
   return {
     options: fromFlags.options,
     notes: [...fromFile.notes, ...fromFlags.notes],
-    localOnly: [...new Set(given)].filter((option) => LOCAL_OPTIONS.has(option)),
+    // A switch that is off asks for nothing.
+    localOnly: [...new Set(given)].filter(
+      (option) => LOCAL_OPTIONS.has(option) && fromFlags.options[option] !== false,
+    ),
   };
 }
 

@@ -11,7 +11,7 @@ const world = await makeWorld();
 after(world.close);
 
 test('an imported adapter answers under its name, with a receipt that names nobody', async (t) => {
-  const { adapter: registered } = await loadWorldBundle(world);
+  const registered = await (await loadWorldBundle(world)).adapter();
   const adapter = { ...registered, alpha: 3 * registered.alpha };
   const parameters = new Uint8Array(adapter.parameters.buffer);
   const anchor = importedAnchor(world.baseHash, importedHashOf(adapter, parameters));

@@ -122,8 +122,8 @@ async function modelOf(parts: AnswererParts, adapterId: Bytes32 | null): Promise
   const imported = parts.imported(adapterId);
   if (imported !== undefined) return { ...imported, bundle: null };
   const bundle = await loadBundle(parts, adapterId);
-  // The bundle has fetched and checked the adapter already; its id names its content.
-  const handle = { id: adapterId, fetch: async () => bundle.adapter };
+  // The engine's swarm tier: asked only when neither memory nor disk has the factors.
+  const handle = { id: adapterId, fetch: bundle.adapter };
   return { handle, anchor: anchorOf(bundle), bundle };
 }
 

@@ -71,8 +71,12 @@ export type BlockSource = {
 export type AdapterBundle = {
   readonly lineage: AdapterLineage;
   readonly spec: TaskSpec;
-  /** One object for as long as the bundle lives, because the engine knows adapters by identity. */
-  readonly adapter: Adapter;
+  /**
+   * The factors, fetched when they are first asked for and checked against their hash on chain; one
+   * object for as long as the bundle lives, because the engine knows adapters by identity.
+   * @throws BundleError, or what the block source throws; the next call tries again
+   */
+  readonly adapter: () => Promise<Adapter>;
   readonly calibration: Calibration;
   /** In version order, with the tree whose root is on chain. */
   readonly sketches: readonly SketchLeaf[];
@@ -96,7 +100,7 @@ export class BundleError extends Error {
 }
 
 /**
- * Fetches and checks everything of one adapter. Nothing that does not lead to a root on chain gets
+ * Fetches and checks all of one adapter but its factors, which come when an answer needs them. Nothing that does not lead to a root on chain gets
  * in: whoever delivered it has no say.
  * @throws BundleError naming the part that does not fit, or what the block source throws.
  */
@@ -120,12 +124,10 @@ export async function loadAdapterBundle(
   ]);
   const spec = opened(decodeTaskSpec(specBytes), 'task spec');
   const manifest = opened(decodeResultManifest(manifestBytes), 'result manifest');
-  const [adapterBytes, sketchBytes, stored] = await Promise.all([
-    blocks.getLarge(manifest.adapter.toString()),
+  const [sketchBytes, stored] = await Promise.all([
     blocks.getLarge(manifest.sketches.toString()),
     loadVersion(blocks, opened(decodeVersionManifest(versionBytes), 'version manifest'), opened),
   ]);
-  check(adapterHashOf(adapterBytes) === lineage.adapterHash, 'parameters', lineage.adapterHash);
   check(stored.version.root === lineage.versionRoot, 'version root', lineage.versionRoot);
   const count = stored.records.length;
   check(sketchBytes.length === count * SKETCH_SIZE, 'sketches', `${count} sketches`);
@@ -136,23 +138,22 @@ export async function loadAdapterBundle(
   await breathe();
   const tree = sketchTree(sketches);
   check(toHex(tree.root) === lineage.sketchRoot, 'sketch root', lineage.sketchRoot);
-  const adapter: Adapter = {
-    rank: spec.lora.rank,
-    alpha: appliedAlpha({
-      ...spec.lora,
-      rankStabilised: (spec.options ?? USUAL_OPTIONS).rankStabilised,
-    }),
-    parameters: floatsOf(adapterBytes),
-  };
-  const layout = loraLayout(base, adapter.rank);
+  const layout = loraLayout(base, spec.lora.rank);
   const length = layoutSize(layout);
-  check(adapter.parameters.length === length, 'parameters', `${length} numbers`);
+  const { rankStabilised } = spec.options ?? USUAL_OPTIONS;
+  const fetchAdapter = async (): Promise<Adapter> => {
+    const bytes = await blocks.getLarge(manifest.adapter.toString());
+    check(adapterHashOf(bytes) === lineage.adapterHash, 'parameters', lineage.adapterHash);
+    check(bytes.length === 4 * length, 'parameters', `${length} numbers`);
+    const alpha = appliedAlpha({ ...spec.lora, rankStabilised });
+    return { rank: spec.lora.rank, alpha, parameters: floatsOf(bytes) };
+  };
   const calibration = calibrationFromBytes(manifest.calibration, layout.length, SKETCH_SIZE);
   await breathe();
   return {
     lineage,
     spec,
-    adapter,
+    adapter: retried(fetchAdapter),
     calibration,
     sketches,
     sketchTree: tree,
@@ -204,6 +205,20 @@ function once<Value>(build: () => Value): () => Value {
   return () => {
     built ??= { value: build() };
     return built.value;
+  };
+}
+
+/** One attempt for all who ask meanwhile; what failed is tried again by the next. */
+function retried<Value>(attempt: () => Promise<Value>): () => Promise<Value> {
+  let made: Promise<Value> | undefined;
+  return () => {
+    if (made !== undefined) return made;
+    const now = attempt();
+    made = now;
+    now.catch(() => {
+      made = undefined;
+    });
+    return now;
   };
 }
 

@@ -89,7 +89,8 @@ export function openEngine({ serving, pool, tokenizer, stopIds }: EngineParts): 
           signal: stopping,
         }),
       ),
-    sketch: ({ adapter, calibration, spec }, prompt, output) => {
+    sketch: async ({ adapter: factorsOf, calibration, spec }, prompt, output) => {
+      const adapter = await factorsOf();
       const exchange = exchangeExample(tokenizer, prompt, output, contextLength);
       const settings = { ...SKETCH_SETTINGS, seed: spec.sketchSeed };
       return sketchExchange({ source: pool, adapter, settings }, calibration, exchange);
@@ -97,9 +98,11 @@ export function openEngine({ serving, pool, tokenizer, stopIds }: EngineParts): 
   };
 }
 
-/** What the batch refuses because too much is under way, as the provider's own no. */
+/** What the batch refuses, too much being under way or the adapter not to be had, as the provider's own no. */
 function refusalOf(error: unknown): unknown {
   const { code, message } = error as { code?: string; message?: string };
+  if (code === 'ADAPTER_UNAVAILABLE')
+    return new Refusal('ADAPTER_UNKNOWN', 'the adapter could not be loaded here', error);
   return code === 'QUEUE_FULL' || code === 'CLIENT_QUEUE_FULL'
     ? new Refusal('QUEUE_FULL', message ?? code, error)
     : error;

@@ -76,7 +76,7 @@ export function openServingAdapters(
     baseHash: toHex(base.hash),
     registered: view.adapters,
     pin: (adapterId, isPinned) => serving.pin(adapterId, isPinned),
-    load: async (adapterId) => (await load(adapterId)).adapter,
+    load: async (adapterId) => (await load(adapterId)).adapter(),
     nowMs: Date.now,
   });
 }

@@ -11,7 +11,7 @@ import { loadWorldBundle, makeWorld } from '../provider/testing.ts';
 import { openImported } from './imported.ts';
 
 const world = await makeWorld();
-const { adapter } = await loadWorldBundle(world);
+const adapter = await (await loadWorldBundle(world)).adapter();
 await world.close();
 const root = mkdtempSync(join(tmpdir(), 'imported-'));
 after(() => rmSync(root, { recursive: true }));

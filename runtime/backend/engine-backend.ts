@@ -90,7 +90,7 @@ export function engineBackend(choice: 'wasm' | 'native'): Backend {
     storages: WEIGHT_FORMATS.slice(1),
     product: async (a, b, shape) => product(choice, a, b, shape),
     async loadModel(weights, storage = 'f32') {
-      const training = storage === 'f32';
+      const training = storage === 'f32' || storage === 'int8';
       const engine = createEngine(weights, { backend: choice, weights: storage, training });
       const { config } = weights;
       const model: BackendModel = {

@@ -56,6 +56,7 @@ export type KernelEntry =
   | 'scalar_sqrt'
   | 'op_matmul'
   | 'op_product'
+  | 'op_back_product'
   | 'op_rmsnorm'
   | 'op_rmsnorm_backward'
   | 'op_swiglu'

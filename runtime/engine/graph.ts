@@ -63,9 +63,11 @@ export class Graph {
     format: WeightFormat | null = null,
   ) {
     checkConfig(config);
-    if (backward && format !== null && format !== 'f32') {
-      throw new ModelConfigError('weights', 'f32 for training', format);
+    if (backward && (format === 'bf16' || format === 'f16')) {
+      throw new ModelConfigError('weights', 'f32 or int8 for training', format);
     }
+    // Gradients go back through the int8 weights themselves, through f32 ones in an order of their own.
+    const packsBack = backward && format !== 'int8';
     this.arena = arena;
     this.config = config;
     const count = layoutSize(parameterLayout(config));
@@ -86,14 +88,14 @@ export class Graph {
     this.#parameters = format === null ? arena.allocate(count * 4) : 0;
     const residentBytes = arena.call('resident_size', this.#model);
     const forward = arena.allocate(residentBytes);
-    const packedBackward = backward ? arena.allocate(count * 4) : 0;
+    const packedBackward = packsBack ? arena.allocate(count * 4) : 0;
     const table = arena.allocate(config.contextLength * config.headDim * 4);
     const vectorBytes = arena.call('vectors_size', this.#model) * 4;
     const vectors = arena.allocate(vectorBytes);
     const header = arena.u32(this.#model, modelWords);
     header.set([this.#parameters, forward, packedBackward, table], 10);
     header[17] = vectors;
-    this.residentBytes = residentBytes + vectorBytes + (backward ? count * 4 : 0);
+    this.residentBytes = residentBytes + vectorBytes + (packsBack ? count * 4 : 0);
     this.#buildRope();
   }
 

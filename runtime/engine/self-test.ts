@@ -11,7 +11,7 @@ import {
   parameterLayout,
   weightsOf,
 } from './config.ts';
-import { Graph } from './graph.ts';
+import { type Adapter, Graph, type PlacedAdapter } from './graph.ts';
 import { randomBits, uniform } from './random.ts';
 import { WEIGHT_FORMATS, type WeightFormat } from './resident.ts';
 
@@ -71,11 +71,30 @@ function fixedTokens(config: ModelConfig): Int32Array {
   return Int32Array.from({ length: 53 }, (_, i) => randomBits(11, i) % config.vocabSize);
 }
 
+function fixedAdapter(config: ModelConfig): Adapter {
+  const parameters = initialLora(loraLayout(config, 4), 3);
+  for (let i = 0; i < parameters.length; i++) parameters[i]! += uniform(5, i) * 0.1;
+  return { rank: 4, alpha: 8, parameters };
+}
+
+function fixedMask(tokens: Int32Array): Uint8Array {
+  return Uint8Array.from(tokens, (_, i) => (i % 5 === 0 ? 0 : 1));
+}
+
+function digestGradient(graph: Graph, tokens: Int32Array, digest: Hash): PlacedAdapter {
+  const adapter = graph.placeAdapter(fixedAdapter(graph.config));
+  const gradient = new Float32Array(adapter.count);
+  const loss = graph.recordGradient(adapter, tokens, fixedMask(tokens), 1 / 40, gradient);
+  digest.update(new Float64Array([loss])).update(gradient);
+  return adapter;
+}
+
 /** Scores and logits out of weights in another format, with products of few rows and of many. */
 function digestFormat(arena: Arena, config: ModelConfig, format: WeightFormat, digest: Hash): void {
-  const graph = new Graph(arena, config, false, format);
+  const graph = new Graph(arena, config, format === 'int8', format);
   graph.load(weightsOf(config, fixedParameters(config)));
   const tokens = fixedTokens(config);
+  if (format === 'int8') digestGradient(graph, tokens, digest);
   digest.update(graph.score(null, tokens).logprobs);
   const cache = graph.placeCache(config.contextLength);
   for (const [from, to] of [
@@ -92,27 +111,20 @@ function digestModel(arena: Arena, config: ModelConfig, digest: Hash): void {
   graph.parameters().set(fixedParameters(config));
   graph.pack();
   const tokens = fixedTokens(config);
-  const mask = Uint8Array.from(tokens, (_, i) => (i % 5 === 0 ? 0 : 1));
-  const layout = loraLayout(config, 4);
-  const flat = initialLora(layout, 3);
-  for (let i = 0; i < flat.length; i++) flat[i] = flat[i]! + uniform(5, i) * 0.1;
-  const adapter = graph.placeAdapter({ rank: 4, alpha: 8, parameters: flat });
-  const gradient = new Float32Array(layoutSize(layout));
-  const loss = graph.recordGradient(adapter, tokens, mask, 1 / 40, gradient);
-  digest.update(new Float64Array([loss])).update(gradient);
+  const adapter = digestGradient(graph, tokens, digest);
   const cache = graph.placeCache(config.contextLength);
   digest.update(graph.extend(adapter, cache, tokens.subarray(0, 20), 0));
   digest.update(graph.extend(adapter, cache, tokens.subarray(20, 21), 20));
   digest.update(graph.extend(null, cache, tokens.subarray(21, 29), 21));
   digest.update(graph.score(adapter, tokens).logprobs);
-  digest.update(batchBits(graph, flat, tokens));
+  digest.update(batchBits(graph, fixedAdapter(config), tokens));
   const n = graph.parameterCount;
   const [sum, m, v] = [0, 1, 2].map(() => {
     const at = arena.allocate(n * 4);
     arena.f32(at, n).fill(0);
     return at;
   }) as [number, number, number];
-  digest.update(new Float64Array([graph.fullGradient(tokens, mask, 1 / 40, sum)]));
+  digest.update(new Float64Array([graph.fullGradient(tokens, fixedMask(tokens), 1 / 40, sum)]));
   digest.update(new Float64Array([arena.call('sum_squares', sum, n)]));
   digest.update(arena.f32(sum, n));
   const rates = [0.5, 1e-3, 0.9, 0.95, 1 - 0.9, 1 - 0.95, 1e-8, 0.1];
@@ -121,12 +133,11 @@ function digestModel(arena: Arena, config: ModelConfig, digest: Hash): void {
 }
 
 /** Logits of two sequences in one step: the adapter and the base, with pages of eight positions. */
-function batchBits(graph: Graph, flat: Float32Array, tokens: Int32Array): Float32Array {
+function batchBits(graph: Graph, adapter: Adapter, tokens: Int32Array): Float32Array {
   const { arena, config } = graph;
   const sizes = { sequences: 2, rows: 32, pagePositions: 8, poolBytes: 2 ** 18, rankMax: 4 };
   const weights = weightsOf(config, graph.parameters().slice());
   const batch = new BatchGraph(arena, weights, sizes);
-  const adapter = { rank: 4, alpha: 8, parameters: flat };
   const { pages } = batch.layoutOf(adapter.rank);
   const take = () => batch.pool.take()!;
   const at = batch.placeHeader(adapter, Array.from({ length: pages }, take));

@@ -12,7 +12,8 @@
   X(workspace_bytes) X(model_size) X(vectors_size) X(resident_size) X(pack_part) X(place_vector) X(base_frequencies) X(build_rope) X(pack_model) X(adapter_packed_size) \
   X(pack_adapter) X(batch_bytes) X(batch_pack) X(batch_extend) X(record_gradient) X(full_gradient) X(extend) X(score) X(embed_rows) X(layer_rows) X(head_rows) \
   X(adamw) X(sum_squares) X(add) X(scalar_exp) X(scalar_log) \
-  X(scalar_sin) X(scalar_cos) X(scalar_sqrt) X(op_matmul) X(op_product) X(op_rmsnorm) \
+  X(scalar_sin) X(scalar_cos) X(scalar_sqrt) X(op_matmul) X(op_product) X(op_back_product) \
+  X(op_rmsnorm) \
   X(op_rmsnorm_backward) X(op_swiglu) X(op_swiglu_backward) X(op_softmax) X(op_window_softmax) X(op_softmax_backward) \
   X(op_rope) X(op_cross_entropy) X(op_exp)
 

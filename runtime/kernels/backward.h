@@ -9,6 +9,22 @@ static void pack_columns(const Pass *s, const f32 *x, u32 width) {
   if (s->full) pack_plain(s->columns, x, width, s->n, width);
 }
 
+// dx = or += dy[rows, out] (row stride dy_row) W through the base's matrix `which`: out of its f32 panels,
+// or of the int8 ones when those are all that is kept. The forward's rounding of activations to int8
+// counts as the identity here (straight-through).
+static void back_through(const Pass *s, u32 layer, u32 which, f32 *dx, const f32 *dy, u32 dy_row, u32 rows,
+                         int accumulate) {
+  const Model *w = s->w;
+  const Matrix m = matrix_of(w, s->arena, layer, which);
+  if (!w->backward) {
+    int8_back_product(dx, dy, dy_row, rows, m, accumulate);
+    return;
+  }
+  const f32 *weight = (const f32 *)(s->arena + w->backward) +
+                      (which == HEAD ? head_at(w) : weight_at(w, layer, which));
+  gemm(dx, m.depth, rows_of(dy, dy_row), packed(weight, m.n), rows, m.depth, m.n, accumulate);
+}
+
 // From dy[n, out]: the weight or adapter gradient, and when dx is not null dx = or += dy W (+ LoRA).
 // pack_columns must have seen x.
 static void linear_backward(const Pass *s, u32 layer, u32 which, const f32 *dy, const f32 *x,
@@ -23,10 +39,7 @@ static void linear_backward(const Pass *s, u32 layer, u32 which, const f32 *dy, 
     f32 *dbias = s->full + bias_at(w, FLAT, layer, which);
     for (u32 t = 0; t < n; t++) add_rows(dbias, dbias, dy + t * out, out);
   }
-  if (dx) {
-    const f32 *weight = (const f32 *)(s->arena + w->backward) + weight_at(w, layer, which);
-    gemm(dx, in, rows_of(dy, out), packed(weight, out), n, in, out, accumulate);
-  }
+  if (dx) back_through(s, layer, which, dx, dy, out, n, accumulate);
   if (!s->lora) return;
   const u32 rank = s->adapter->rank, wide = s->rank_wide;
   const u32 at = adapter_at(w, rank, layer, which);
@@ -104,9 +117,7 @@ static f64 head_backward(const Pass *s, const u8 *mask, f32 weight) {
       gemm(dhead, hidden, columns_of(s->logits, vocab_row(w)), plain(s->head_norm, hidden), w->vocab,
            hidden, count, 1);
     }
-    const f32 *head = (const f32 *)(s->arena + w->backward) + head_at(w);
-    gemm(s->head_d, hidden, rows_of(s->logits, vocab_row(w)), packed(head, w->vocab), count, hidden,
-         w->vocab, 0);
+    back_through(s, 0, HEAD, s->head_d, s->logits, vocab_row(w), count, 0);
     for (u32 i = 0; i < count; i++) {
       f32 *dx = s->dx + which[i] * hidden;
       rmsnorm_backward(dx, s->full ? s->full + final_norm_at(w, FLAT) : 0, dx, s->head_d + i * hidden,

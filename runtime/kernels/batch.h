@@ -303,7 +303,17 @@ static void batch_forward(const Batch *b) {
 
 // Packs `panels` panels of the transpose of w[n, depth] from panel `first` on.
 static void pack_run(f32 *to, const f32 *w, u32 first, u32 panels, u32 n, u32 depth) {
-  pack_transposed(to, w + first * 8 * depth, depth, least(panels * 8, n - first * 8), depth);
+  const f32 *from = w + first * 8 * depth;
+  const u32 rows = least(panels * 8, n - first * 8);
+  if (depth % 8) {
+    pack_transposed(to, from, depth, rows, depth);
+    return;
+  }
+  for (u32 i = 0; i < rows; i += 8, from += 8 * depth, to += 8 * depth) {
+    const u8 *row[8];
+    for (u32 j = 0; j < 8; j++) row[j] = (const u8 *)(from + (i + j < rows ? j : 0) * depth);
+    panel_of_floats((u8 *)to, F32, row, least(8, rows - i), depth);
+  }
 }
 
 // Packs one layer of a flat adapter, whose floats begin at `raw`, into its runs.

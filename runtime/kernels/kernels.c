@@ -348,6 +348,15 @@ ENTRY(op_product) {
   product(FLOATS(0), round_up8(n), FLOATS(1), rows, matrix, (Quants){(i16 *)(scales + rows), scales});
   return finite;
 }
+// (dx, dy, raw, from, rows, n, depth, accumulate, scratch): dx[rows, depth] = or += dy W, with W[n, depth]
+// kept as int8; scratch holds the packed matrix.
+ENTRY(op_back_product) {
+  const u32 n = NUMBER(5), depth = NUMBER(6);
+  const Matrix matrix = {m + NUMBER(8), INT8, n, depth};
+  pack_rows(matrix, 0, n, m + NUMBER(2), NUMBER(3));
+  int8_back_product(FLOATS(0), FLOATS(1), n, NUMBER(4), matrix, (int)NUMBER(7));
+  return 0;
+}
 // (y, x, weight, rows, n, eps, inverse)
 ENTRY(op_rmsnorm) {
   rmsnorm(FLOATS(0), FLOATS(6), FLOATS(1), FLOATS(2), NUMBER(3), NUMBER(4), (f32)ARG(5));

@@ -6,7 +6,7 @@
 
 // Written by the host. vectors, forward, backward, params and table are byte offsets into the arena:
 // norms and biases; the matrices in their resident format (x * W^T); f32 packed originals (dy * W), or
-// 0; row-major f32 parameters, or 0; RoPE table. biased has bit i set when linear i has a bias;
+// 0 (gradients then go back through the int8 ones); row-major f32 parameters, or 0; RoPE table. biased has bit i set when linear i has a bias;
 // head_norms is 1 when every head of q and k has an RMS norm; windows is the offset of one u32 per
 // layer (positions a token sees, 0 = all), or 0.
 typedef struct {

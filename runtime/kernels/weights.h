@@ -257,4 +257,46 @@ static void product(f32 *y, u32 y_row, const f32 *x, u32 rows, Matrix m, Quants 
   }
 }
 
+// Sixteen columns from k on (eight where no more are left) of a panel's eight int8 rows, as f32 rows of
+// two panels of eight columns.
+INLINE void int8_block(f32 *to, u32 panel_step, const u8 *panel, const f32 *scales, u32 k, u32 depth) {
+  u16x8 pairs[8], rows8[8];
+  for (u32 i = 0; i < 8; i++) {
+    pairs[i] = (u16x8){0};
+    if (k + 2 * i < depth) pairs[i] = *(const u16x8u *)(panel + (k / 2 + i) * 16);
+  }
+  TRANSPOSE8(u16x8, i16x8, rows8, pairs)
+  for (u32 j = 0; j < 8; j++) {
+    const union { u16x8 pairs; i8x8 half[2]; } both = {.pairs = rows8[j]};
+    for (u32 h = 0; h < 2; h++) {
+      const i32x8 values = __builtin_convertvector(both.half[h], i32x8);
+      store8(to + h * panel_step + j * 8, __builtin_convertvector(values, f32x8) * scales[j]);
+    }
+  }
+}
+
+// dx[rows, depth] = or += dy[rows, n] (row stride dy_row) W for W kept as int8: each weight is the f32
+// product of its integer and its row's scale, so that the bits are those of gemm over these f32 weights.
+static void int8_back_product(f32 *dx, const f32 *dy, u32 dy_row, u32 rows, Matrix m, int accumulate) {
+  f32 wide[WIDENED_K * 16];
+  for (u32 from = 0; from < m.n; from += WIDENED_K) {
+    const u32 block = least(WIDENED_K, m.n - from);
+    for (u32 k = 0; k < m.depth; k += 16) {
+      for (u32 j = 0; j < block; j += 8) {
+        int8_block(wide + j * 8, WIDENED_K * 8, m.at + (u64)(from + j) * m.depth,
+                   row_scales(m) + from + j, k, m.depth);
+      }
+      const u32 panels = least(2, (m.depth - k) / 8);
+      for (u32 p = 0; p < panels; p += TILE_PANELS) {
+        for (u32 i = 0, step; i < rows; i += step) {
+          step = tile_rows(rows - i);
+          strip(least(TILE_PANELS, panels - p), step, dx + i * m.depth + k + 8 * p, m.depth,
+                rows_of(dy + i * dy_row + from, dy_row),
+                (Right){wide + p * WIDENED_K * 8, WIDENED_K * 8, 8}, block, accumulate || from > 0);
+        }
+      }
+    }
+  }
+}
+
 #endif

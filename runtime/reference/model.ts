@@ -117,8 +117,9 @@ export function referenceLogprobs(
   flat: ArrayLike<number>,
   tokens: Int32Array,
   adapter?: ReferenceAdapter,
+  product: typeof matmulTransposed = matmulTransposed,
 ): Float64Array {
-  const logits = referenceLogits(config, flat, tokens.subarray(0, -1), adapter);
+  const logits = referenceLogits(config, flat, tokens.subarray(0, -1), adapter, product);
   const logprobs = new Float64Array(tokens.length);
   for (let t = 1; t < tokens.length; t++) {
     const row = logits.subarray((t - 1) * config.vocabSize, t * config.vocabSize);
@@ -134,8 +135,9 @@ export function referenceLoss(
   tokens: Int32Array,
   mask: Uint8Array,
   adapter?: ReferenceAdapter,
+  product: typeof matmulTransposed = matmulTransposed,
 ): number {
-  const logprobs = referenceLogprobs(config, flat, tokens, adapter);
+  const logprobs = referenceLogprobs(config, flat, tokens, adapter, product);
   let loss = 0;
   for (let t = 1; t < tokens.length; t++) if (mask[t] !== 0) loss -= logprobs[t]!;
   return loss;

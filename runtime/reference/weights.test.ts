@@ -234,7 +234,7 @@ for (const [name, config] of Object.entries(models)) {
   }
 }
 
-test('a format other than f32 is smaller in memory, and refused for training by MODEL_CONFIG', () => {
+test('a format other than f32 is smaller in memory; MODEL_CONFIG: no training over 16-bit weights', () => {
   const config = sampleConfig();
   const bytes = WEIGHT_FORMATS.map(
     (format) => new Graph(openArena('wasm'), config, false, format).residentBytes,
@@ -242,5 +242,11 @@ test('a format other than f32 is smaller in memory, and refused for training by 
   assert.ok(bytes[1]! < 0.52 * bytes[0]! && bytes[2] === bytes[1]);
   assert.ok(bytes[3]! < 0.32 * bytes[0]!);
   const weights = weightsOf(config, sampleParameters(config));
-  assert.throws(() => createEngine(weights, { weights: 'int8' }), ModelConfigError);
+  for (const format of ['bf16', 'f16'] as const) {
+    assert.throws(() => createEngine(weights, { weights: format }), ModelConfigError);
+  }
+  const [trains, serves] = [true, false].map(
+    (training) => new Graph(openArena('wasm'), config, training, 'int8').residentBytes,
+  );
+  assert.equal(trains, serves, 'training over int8 keeps no second copy');
 });

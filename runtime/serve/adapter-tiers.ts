@@ -2,7 +2,7 @@
 // port that the node fills). Each tier is bounded in bytes and lets go what is used least for its size;
 // pinned ones stay. One adapter is fetched once however many ask. Everything is asynchronous: a cold adapter stalls nobody.
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as othersFirst } from 'node:timers/promises';
 import type { Adapter } from '../engine/graph.ts';
@@ -54,12 +54,26 @@ async function digestOf(bytes: Uint8Array): Promise<Buffer> {
   return digest.digest();
 }
 
+/** In memory of its own, so that the factors can stay where they were read to. */
+async function readWhole(path: string): Promise<Buffer> {
+  const file = await open(path);
+  try {
+    const bytes = Buffer.from(new ArrayBuffer((await file.stat()).size));
+    let at = 0;
+    for (let read = 1; at < bytes.length && read > 0; at += read) {
+      read = (await file.read(bytes, at, bytes.length - at, at)).bytesRead;
+    }
+    return bytes.subarray(0, at);
+  } finally {
+    await file.close();
+  }
+}
+
 async function decode(file: Buffer): Promise<Adapter | undefined> {
   if (file.length <= headerBytes || file.length % 4 !== 0) return undefined;
   const body = file.subarray(headerBytes);
   if (!(await digestOf(body)).equals(file.subarray(32, 64))) return undefined;
-  const parameters = new Float32Array(body.length / 4);
-  new Uint8Array(parameters.buffer).set(body);
+  const parameters = new Float32Array(body.buffer, body.byteOffset, body.length / 4);
   return { rank: file.readDoubleLE(0), alpha: file.readDoubleLE(8), parameters };
 }
 
@@ -236,7 +250,7 @@ export class AdapterTiers {
     const folder = await this.#folder();
     const name = this.#nameOf(id);
     if (folder === undefined || folder.files.use(name) === undefined) return undefined;
-    const file = await readFile(join(folder.directory, name)).catch(() => Buffer.alloc(0));
+    const file = await readWhole(join(folder.directory, name)).catch(() => Buffer.alloc(0));
     const adapter = await decode(file);
     if (adapter === undefined) {
       folder.files.remove(name);

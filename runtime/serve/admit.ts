@@ -12,8 +12,9 @@ export type Admission = {
   readonly limits: ServeLimits;
   readonly waiting: number;
   readonly clientWaiting: number;
-  /** Rows that live requests may still need. */
-  readonly owed: number;
+  readonly running: number;
+  /** Rows that waiting requests may still need. */
+  readonly waitingRows: number;
   /** Rows per millisecond lately; 0 when unknown. */
   readonly rate: number;
   /** Pages that are not pinned. */
@@ -58,7 +59,7 @@ export function checkAdapter(graph: BatchGraph, { rank, parameters }: Adapter): 
 
 /** The request as a live one. @throws see ServeCore.submit */
 export function admit(graph: BatchGraph, state: Admission, request: ServeRequest): Live {
-  const { limits, waiting, clientWaiting, owed, rate, nowMs } = state;
+  const { limits, waiting, clientWaiting, running, waitingRows, rate, nowMs } = state;
   checkTokens(graph, request);
   const elsewhere = 'ask another provider or later';
   if (waiting >= limits.waitingMax) {
@@ -81,7 +82,9 @@ export function admit(graph: BatchGraph, state: Admission, request: ServeRequest
   const rows = prompt + limit;
   const { deadlineMs } = request;
   if (deadlineMs !== undefined && rate > 0) {
-    const readyMs = nowMs + (owed + rows) / rate;
+    // Its turn comes when those before it are done; then it shares every step with the others.
+    const beside = Math.min(graph.sizes.sequences, running + waiting + 1);
+    const readyMs = nowMs + (waitingRows + beside * rows) / rate;
     if (readyMs > deadlineMs) {
       const expected = `a deadline in ${Math.ceil(readyMs - nowMs)} ms or later`;
       const found = `${Math.floor(deadlineMs - nowMs)} ms`;

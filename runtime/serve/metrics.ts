@@ -62,19 +62,27 @@ export class Counters {
   rows = 0;
   preemptions = 0;
   loads = 0;
-  rate = 0;
+  /** Lately, of one step. */
+  stepMs = 0;
+  #stepRows = 0;
   readonly #listen: ((event: ServeEvent) => void) | undefined;
 
   constructor(listen?: (event: ServeEvent) => void) {
     this.#listen = listen;
   }
 
+  /** Rows per millisecond; 0 before the first step. */
+  get rate(): number {
+    return this.#stepRows / Math.max(this.stepMs, 1e-3);
+  }
+
   tell(event: ServeEvent): void {
     if (event.type === 'step') {
       this.steps += 1;
       this.rows += event.rows;
-      const now = event.rows / Math.max(event.ms, 1e-3);
-      this.rate = this.rate === 0 ? now : this.rate * 0.95 + now * 0.05;
+      const weight = this.steps === 1 ? 1 : 0.05;
+      this.#stepRows += weight * (event.rows - this.#stepRows);
+      this.stepMs += weight * (event.ms - this.stepMs);
     } else if (event.type === 'finished') {
       this.finished[event.finish] += 1;
       this.promptTokens += event.promptTokens;

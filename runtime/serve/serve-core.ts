@@ -20,8 +20,9 @@ import {
 } from './requests.ts';
 import { ResidentAdapters } from './resident.ts';
 
-/** Layers of adapters packed in one step at most, so that a step stays short. */
+/** Layers of adapters packed in one step, whatever they take; beyond them, a share of a usual step's time. */
 const layersMax = 8;
+const loadShare = 0.04;
 
 export type ServePorts = {
   /** Milliseconds; deadlines are on this clock. */
@@ -80,7 +81,8 @@ export class ServeCore {
       limits: this.#limits,
       waiting: this.#queue.size,
       clientWaiting: this.#queue.waitingOf(request.client),
-      owed: this.#owed,
+      running: this.#running.length,
+      waitingRows: this.#running.reduce((rows, live) => rows - live.owed, this.#owed),
       rate: this.#counters.rate,
       pages: this.graph.pool.total,
       nowMs,
@@ -143,7 +145,7 @@ export class ServeCore {
   step(): boolean {
     const startedMs = this.#ports.clock();
     this.#expire(startedMs);
-    this.#takeIn();
+    this.#takeIn(startedMs);
     this.#admit(startedMs);
     const turn = this.#turn();
     if (turn.length > 0) this.#run(turn, startedMs);
@@ -185,8 +187,8 @@ export class ServeCore {
     }
   }
 
-  /** Gives arrived adapters pages as far as there are any, and packs one layer of one. */
-  #takeIn(): void {
+  /** Gives arrived adapters pages as far as there are any, and packs some of their layers. */
+  #takeIn(nowMs: number): void {
     for (const [id, adapter] of this.#arrived) {
       if (!this.#names.has(id)) {
         this.#arrived.delete(id);
@@ -198,11 +200,13 @@ export class ServeCore {
       this.#arrived.delete(id);
       this.#residents.begin(id, adapter, pages);
     }
-    // A layer for each that loads, so that many cold ones do not wait for one another; all of them
-    // while nobody runs.
+    // A layer for each that loads, so that many cold ones do not wait for one another, and more while
+    // it hardly lengthens the step; all of them while nobody runs.
     const idle = this.#running.length === 0;
     const turns = idle ? this.graph.config.layers : Math.min(this.#residents.loading, layersMax);
-    for (let turn = 0; turn < turns; turn++) {
+    const untilMs = nowMs + loadShare * this.#counters.stepMs;
+    for (let turn = 0; this.#residents.loading > 0; turn++) {
+      if (turn >= turns && this.#ports.clock() >= untilMs) break;
       const ready = this.#residents.packNext();
       if (ready === undefined) continue;
       this.#stirred = true;

@@ -17,10 +17,11 @@ test('an axolotl configuration is read', () => {
     ...{ lora_r: 16, lora_alpha: 32, lora_dropout: 0.05, lora_target_linear: true },
     ...{ gradient_accumulation_steps: 2, micro_batch_size: 3, num_epochs: 1, warmup_ratio: 0.2 },
     ...{ optimizer: 'adamw_8bit', lr_scheduler: 'cosine', learning_rate: '2e-4', weight_decay: 0 },
-    ...{ bf16: 'auto', tf32: false, load_in_8bit: false, loss_watchdog_threshold: 5 },
+    ...{ bf16: 'auto', tf32: false, load_in_8bit: true, loss_watchdog_threshold: 5 },
     ...{ early_stopping_patience: 3, special_tokens: null, cosine_min_lr_ratio: 0.1 },
   });
   assert.equal(options.base, './models/small');
+  assert.equal(options.isInt8, true);
   assert.deepEqual(
     [options.data, options.columns, options.template],
     ['rows.jsonl', { output: 'reply' }, 'alpaca'],

@@ -51,6 +51,8 @@ export type TrainingOptions = {
   readonly out: string | undefined;
   readonly columns: Mapping;
   readonly format: Format | undefined;
+  /** The frozen base stays in memory as int8. */
+  readonly isInt8: boolean;
 };
 
 export const DEFAULT_OPTIONS: TrainingOptions = {
@@ -89,6 +91,7 @@ export const DEFAULT_OPTIONS: TrainingOptions = {
   out: undefined,
   columns: {},
   format: undefined,
+  isInt8: false,
 };
 
 /** An option that cannot be used. */
@@ -213,6 +216,7 @@ const TABLE: readonly Entry[] = [
   entry('out', 'output_dir', text),
   entry('columns', 'columns', columns),
   entry('format', 'dataset_format', oneOf(FORMATS)),
+  entry('isInt8', 'load_in_8bit', flag),
 ];
 const ENTRIES = new Map(TABLE.flatMap((each) => each.names.map((name) => [name, each] as const)));
 
@@ -230,7 +234,6 @@ const ONLY: Readonly<Record<string, readonly unknown[]>> = {
   layers_to_transform: [],
   peft_layers_to_transform: [],
   rl: [],
-  load_in_8bit: [false],
   load_in_4bit: [false],
 };
 const ADAMW = /^(paged_)?adamw/;

@@ -2,11 +2,13 @@
 import type { BackendChoice } from '../engine/backend.ts';
 import { createEngine, type Engine, type TrainingRecord } from '../engine/engine.ts';
 import type { Adapter } from '../engine/graph.ts';
+import type { WeightFormat } from '../engine/resident.ts';
 import { type SharedWeights, sharedWeights } from '../model/stored.ts';
 
 export type PoolWorkerData = {
   readonly role: 'pool';
   readonly weights: SharedWeights;
+  readonly format: WeightFormat;
   readonly backend: BackendChoice;
 };
 
@@ -26,7 +28,8 @@ export class PoolWorker {
   readonly #adapters = new Map<number, Adapter>();
 
   constructor(data: PoolWorkerData) {
-    this.#engine = createEngine(sharedWeights(data.weights), { backend: data.backend });
+    const { backend, format } = data;
+    this.#engine = createEngine(sharedWeights(data.weights), { backend, weights: format });
   }
 
   handle(request: PoolRequest): unknown {

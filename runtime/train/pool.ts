@@ -5,12 +5,15 @@ import type { BackendChoice } from '../engine/backend.ts';
 import type { ModelConfig, ModelWeights } from '../engine/config.ts';
 import type { RecordGradient, TrainingRecord } from '../engine/engine.ts';
 import type { Adapter } from '../engine/graph.ts';
+import type { WeightFormat } from '../engine/resident.ts';
 import { shareWeights } from '../model/stored.ts';
 import type { PoolWorkerData } from './pool-worker.ts';
 import { Thread, WorkAbortedError, WorkerCrashedError } from './threads.ts';
 
 export type PoolOptions = {
   readonly weights: ModelWeights;
+  /** How matrices stay in memory: f32 (default), or int8, a frozen base in a quarter of the memory. */
+  readonly format?: WeightFormat;
   /** Default: the processors of this machine. */
   readonly threads?: number;
   readonly backend?: BackendChoice;
@@ -130,6 +133,7 @@ export function createPool(options: PoolOptions): Pool {
   const data: PoolWorkerData = {
     role: 'pool',
     weights: shareWeights(options.weights),
+    format: options.format ?? 'f32',
     backend: options.backend ?? 'auto',
   };
   const crew = new Crew(size, () => new Thread(data, options.workerFile));

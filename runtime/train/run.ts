@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import type { TrainingRecord } from '../engine/engine.ts';
 import type { Adapter } from '../engine/graph.ts';
 import { permutation, randomBits } from '../engine/random.ts';
+import type { WeightFormat } from '../engine/resident.ts';
 import { loadCheckpoint, type RunProgress, saveCheckpoint } from './checkpoints.ts';
 import {
   adapterOf,
@@ -56,6 +57,8 @@ export type TrainingRun = {
   readonly base: Uint8Array;
   /** What rounds in its own way: a checkpoint goes on only where it was begun. Absent: the kernels. */
   readonly device?: string;
+  /** How the source keeps the base's matrices; default f32. */
+  readonly format?: WeightFormat;
   readonly onEvent?: (event: TrainingEvent) => void;
   /** Stops after the step under way and leaves a checkpoint. */
   readonly signal?: AbortSignal;
@@ -212,11 +215,13 @@ function meanLoss(logprobs: Float32Array, mask: Uint8Array): number {
 
 /** What the result depends on, in one digest; how often it is saved and in what parts it is not. */
 function runDigest(run: TrainingRun): string {
-  const { plan, records, validation, evalEvery, patience, base, device = '' } = run;
+  const { plan, records, validation, evalEvery, patience, base } = run;
+  const { device = '', format = 'f32' } = run;
   const { checkpointEvery: _, ...decisive } = plan;
   const hash = createHash('sha256').update(base).update(device);
   hash.update(JSON.stringify(Object.entries(decisive).sort(([a], [b]) => (a < b ? -1 : 1))));
-  hash.update(JSON.stringify([evalEvery, patience, records.length, validation.length]));
+  const counts = [evalEvery, patience, records.length, validation.length];
+  hash.update(JSON.stringify(format === 'f32' ? counts : [...counts, format]));
   for (const { tokens, mask } of [...records, ...validation]) {
     hash.update(`${tokens.length} `).update(Buffer.from(Int32Array.from(tokens).buffer));
     hash.update(mask);

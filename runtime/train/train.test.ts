@@ -59,6 +59,25 @@ test('the native build trains to the same bytes', async (t) => {
   equal(await train(engineSource(engine)), await train(local));
 });
 
+test('over a frozen int8 base the loss falls too, with the same bytes on 1 and 2 threads and builds', async () => {
+  const make = (threads: number, backend: 'wasm' | 'auto') =>
+    createPool({ weights, threads, backend, format: 'int8' });
+  const frozen = [make(1, 'wasm'), make(2, 'wasm'), make(1, 'auto')];
+  try {
+    const losses: number[] = [];
+    const longer = { ...plan, steps: 40 };
+    const state = await runSteps(frozen[0]!, longer, records, start, 40, {
+      onStep: ({ loss }) => void losses.push(loss),
+    });
+    assert.ok(losses.at(-1)! < 0.8 * losses[0]!, `${losses[0]} to ${losses.at(-1)}`);
+    assert.notEqual(Buffer.compare(encodeState(state), await train(local, start, 8)), 0);
+    const expected = await train(frozen[0]!);
+    for (const pool of frozen.slice(1)) equal(await train(pool), expected);
+  } finally {
+    await Promise.all(frozen.map((pool) => pool.close()));
+  }
+});
+
 test('resuming from a decoded checkpoint gives the same bytes', async () => {
   const middle = decodeState(await train(local, start, 3));
   equal(await train(local, middle), await train(local));
