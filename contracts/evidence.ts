@@ -1,13 +1,24 @@
-/** Evidence for the Referee: its bytes, their hash, and the commitment that has to stand in an earlier block. */
+/** Evidence for the Referee: the bytes that are committed to, and the commitment that has to stand in an earlier block. */
 import { AbiCoder, dataSlice, id, keccak256 } from 'ethers';
-import type { RefereeScoreEvidenceInput } from './bindings/structs.ts';
+import type { ContractFunctions } from './bindings/contracts.ts';
 import { encodeCall } from './connect.ts';
 
 const EVIDENCE_TAG = id('openledger/evidence/1');
 
-/** The evidence's bytes as docs/protocol.md section 6 hashes them: the ABI-encoded argument of challengeScore. */
-export function encodeScoreEvidence(evidence: RefereeScoreEvidenceInput): string {
-  return dataSlice(encodeCall('Referee', 'challengeScore', [evidence]), 4);
+/** Functions of the Referee that judge committed evidence. */
+export type JudgingFunction =
+  | 'challengeScore'
+  | 'challengeAnchoredScore'
+  | 'challengeOmission'
+  | 'challengeDivision'
+  | 'challengeEquivocation';
+
+/** What is committed to: the ABI-encoded arguments of the function that will judge, without its selector. */
+export function encodeEvidence<F extends JudgingFunction>(
+  fn: F,
+  args: ContractFunctions['Referee'][F]['args'],
+): string {
+  return dataSlice(encodeCall('Referee', fn, args as never), 4);
 }
 
 /** What Referee.commitEvidence takes: binds the evidence to the address that will send it. */

@@ -21,11 +21,9 @@ export {
   type ParametersValues,
   RefereeFault,
   type RefereeFinding,
-  type RefereeJudgement,
+  RefereeLeafState,
   type RefereeReceipt,
   type RefereeReceiptInput,
-  type RefereeScoreEvidence,
-  type RefereeScoreEvidenceInput,
   type RefereeScoreLeaf,
   type RefereeScoreLeafInput,
   type RefereeSketchLeaf,
@@ -64,5 +62,5 @@ export {
   deploymentPlan,
   verifyDeployment,
 } from './deploy.ts';
-export { encodeScoreEvidence, evidenceCommitment } from './evidence.ts';
+export { encodeEvidence, evidenceCommitment, type JudgingFunction } from './evidence.ts';
 export { OPEN_WEI, type PresetName, presets } from './presets.ts';

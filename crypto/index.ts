@@ -22,6 +22,7 @@ export { commitTo, opensCommitment } from './commitment.ts';
 export { keccak256, sha256, taggedHash, tagHash } from './hash.ts';
 export {
   buildTree,
+  climb,
   hashLeaf,
   type MerkleProof,
   type MerkleTree,

@@ -98,12 +98,17 @@ export function verifyLeaf(root: Uint8Array, leaf: Uint8Array, proof: MerkleProo
   if (!Number.isInteger(count) || count < 1 || count > COUNT_MAX) return false;
   if (!Number.isInteger(index) || index < 0 || index >= count) return false;
   if (siblings.length !== merkleDepth(count)) return false;
+  if (siblings.some((sibling) => sibling.length !== 32)) return false;
+  return equal(climb(leaf, proof), root);
+}
+
+/** The root of the tree in which `leaf` stands where a proof of the right shape says. */
+export function climb(leaf: Uint8Array, { index, count, siblings }: MerkleProof): Uint8Array {
   let hash = hashLeaf(leaf);
   let position = index;
   for (const sibling of siblings) {
-    if (sibling.length !== 32) return false;
     hash = position % 2 === 0 ? hashNode(hash, sibling) : hashNode(sibling, hash);
     position = Math.floor(position / 2);
   }
-  return equal(hashRoot(count, hash), root);
+  return hashRoot(count, hash);
 }

@@ -36,7 +36,7 @@ test('domain, struct and digest are those of ethers', () => {
   fc.assert(
     fc.property(values, hexOf(20), fc.nat(), (value, verifyingContract, chainId) => {
       const domain = { name: 'OpenLedger', version: '1', chainId, verifyingContract };
-      const types = { Sample: type.fields.map(([name, kind]) => ({ name, type: kind })) };
+      const types = { Sample: type.fields.map(([name, kind]) => ({ name, type: kind as string })) };
       const hashed = structHash(type, value);
       assert.equal(toHex(hashed), TypedDataEncoder.hashStruct('Sample', types, value));
       assert.equal(toHex(domainSeparator(domain)), TypedDataEncoder.hashDomain(domain));
@@ -66,4 +66,34 @@ test('a value that does not fit its field is refused', () => {
   assert.throws(() => structHash(type, { ...good, id: '0x11' }), RangeError);
   const { large: _, ...missing } = good;
   assert.throws(() => structHash(type, missing), TypeError);
+});
+
+test('a struct within a struct stands as its own hash, and after it in the type', () => {
+  const outer: StructType = {
+    name: 'Outer',
+    fields: [
+      ['first', type],
+      ['count', 'uint32'],
+      ['second', { name: 'Another', fields: [['id', 'bytes32']] }],
+    ],
+  };
+  const first = { id: `0x${'11'.repeat(32)}`, who: `0x${'22'.repeat(20)}` } as const;
+  const value = {
+    first: { ...first, small: 1, middle: 2n, large: 3n },
+    count: 4,
+    second: { id: `0x${'33'.repeat(32)}` },
+  } as const;
+  const types = {
+    Outer: [
+      { name: 'first', type: 'Sample' },
+      { name: 'count', type: 'uint32' },
+      { name: 'second', type: 'Another' },
+    ],
+    Sample: type.fields.map(([name, kind]) => ({ name, type: kind as string })),
+    Another: [{ name: 'id', type: 'bytes32' }],
+  };
+  assert.equal(encodeType(outer), TypedDataEncoder.from(types).encodeType('Outer'));
+  assert.equal(toHex(structHash(outer, value)), TypedDataEncoder.hashStruct('Outer', types, value));
+  assert.throws(() => structHash(outer, { ...value, first: 1 }), TypeError);
+  assert.throws(() => structHash(outer, { ...value, count: value.second }), TypeError);
 });

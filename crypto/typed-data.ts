@@ -1,6 +1,7 @@
 /**
- * EIP-712 for structs of static fields, which is all the protocol signs. A struct's hash is what
- * Solidity computes with `keccak256(abi.encode(TYPEHASH, fields…))`.
+ * EIP-712 for structs of static fields and of such structs, which is all the protocol signs. A
+ * struct's hash is what Solidity computes with `keccak256(abi.encode(TYPEHASH, fields…))`, where a
+ * struct within it stands as its own hash.
  */
 import {
   type Address,
@@ -19,10 +20,10 @@ export type StaticType = 'address' | 'bytes32' | 'uint32' | 'uint64' | 'uint256'
 /** A struct: its name and its fields in the order in which they are hashed. */
 export type StructType = {
   readonly name: string;
-  readonly fields: readonly (readonly [name: string, type: StaticType])[];
+  readonly fields: readonly (readonly [name: string, type: StaticType | StructType])[];
 };
-/** Values by field name: text for addresses and hashes, numbers or bigints for integers. */
-export type StructValues = { readonly [field: string]: Hex | number | bigint };
+/** Values by field name: text for addresses and hashes, numbers or bigints for integers, objects for structs. */
+export type StructValues = { readonly [field: string]: Hex | number | bigint | StructValues };
 
 /** Which contract on which chain will judge the signature. */
 export type SigningDomain = {
@@ -36,12 +37,37 @@ const DOMAIN_TYPE =
   'EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)';
 const INTEGER_BITS = { uint32: 32n, uint64: 64n, uint256: 256n } as const;
 
-/** `Name(type field,type field…)`, whose hash opens the struct's. */
+/** `Name(type field,type field…)`, the structs in it after it by name; its hash opens the struct's. */
 export function encodeType(type: StructType): string {
-  return `${type.name}(${type.fields.map(([name, kind]) => `${kind} ${name}`).join(',')})`;
+  const inner = [...structsIn(type)].filter((each) => each !== type);
+  const inOrder = [type, ...inner.sort((a, b) => (a.name < b.name ? -1 : 1))];
+  return inOrder
+    .map(({ name, fields }) => {
+      const list = fields.map(([field, kind]) => `${kindName(kind)} ${field}`);
+      return `${name}(${list.join(',')})`;
+    })
+    .join('');
 }
 
-function encodeField(name: string, type: StaticType, value: Hex | number | bigint): Uint8Array {
+const kindName = (kind: StaticType | StructType): string =>
+  typeof kind === 'string' ? kind : kind.name;
+
+function structsIn(type: StructType, found = new Set<StructType>()): Set<StructType> {
+  found.add(type);
+  for (const [, kind] of type.fields) if (typeof kind !== 'string') structsIn(kind, found);
+  return found;
+}
+
+function encodeField(
+  name: string,
+  type: StaticType | StructType,
+  value: StructValues[string],
+): Uint8Array {
+  if (typeof type !== 'string') {
+    if (typeof value !== 'object') throw new TypeError(`${name}: expected ${type.name}`);
+    return structHash(type, value);
+  }
+  if (typeof value === 'object') throw new TypeError(`${name}: expected ${type}, got a struct`);
   if (type === 'address' || type === 'bytes32') {
     if (typeof value !== 'string') throw new TypeError(`${name}: expected ${type}, got a number`);
     return type === 'address' ? addressWord(value as Address) : bytes32(value as Bytes32);

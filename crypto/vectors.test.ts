@@ -16,13 +16,13 @@ import {
   dotProduct,
   encodeType,
   fromHex,
-  type Hex,
   keccak256,
   mix32,
   passesThreshold,
   proveLeaf,
   quantise,
   type StructType,
+  type StructValues,
   signDigest,
   sketchBytes,
   squaredNorm,
@@ -60,26 +60,32 @@ test('merkle.json', () => {
   agree('merkle', { cases });
 });
 
-const RECEIPT: StructType = {
-  name: 'Receipt',
+const ANSWER: StructType = {
+  name: 'Answer',
   fields: [
     ['requestId', 'bytes32'],
     ['client', 'address'],
     ['provider', 'address'],
-    ['adapterId', 'bytes32'],
     ['promptHash', 'bytes32'],
     ['outputHash', 'bytes32'],
     ['promptTokens', 'uint32'],
     ['outputTokens', 'uint32'],
-    ['querySketchHash', 'bytes32'],
-    ['queryNorm', 'uint256'],
-    ['scoreRoot', 'bytes32'],
-    ['scoreCount', 'uint32'],
     ['spanRoot', 'bytes32'],
     ['spanCount', 'uint32'],
     ['computeWei', 'uint256'],
     ['feeWei', 'uint256'],
+  ],
+};
+const RECEIPT: StructType = {
+  name: 'Receipt',
+  fields: [
+    ['adapterId', 'bytes32'],
+    ['querySketchHash', 'bytes32'],
+    ['queryNorm', 'uint256'],
+    ['scoreRoot', 'bytes32'],
+    ['scoreCount', 'uint32'],
     ['issuedAt', 'uint64'],
+    ['answer', ANSWER],
   ],
 };
 const VOUCHER: StructType = {
@@ -101,27 +107,42 @@ const CONTRIBUTION: StructType = {
   ],
 };
 
+/** A struct and the structs in it, as ethers takes them. */
+function ethersTypes(type: StructType): Record<string, { name: string; type: string }[]> {
+  const inner = type.fields.flatMap(([, kind]) => (typeof kind === 'string' ? [] : [kind]));
+  const fields = type.fields.map(([name, kind]) => ({
+    name,
+    type: typeof kind === 'string' ? kind : kind.name,
+  }));
+  return Object.assign({ [type.name]: fields }, ...inner.map(ethersTypes)) as never;
+}
+
 test('eip712.json', () => {
   const random = createRandom(seed, 'eip712');
   const bytesOf = { address: 20, bytes32: 32 } as const;
   const bitsOf = { uint32: 4, uint64: 8, uint256: 16 } as const;
   const cases = [RECEIPT, VOUCHER, CONTRIBUTION].map((type) => {
     const privateKey = keccak256(random.bytes(32));
-    const message: Record<string, Hex | string> = {};
-    const values: Record<string, Hex | bigint> = {};
-    for (const [name, kind] of type.fields) {
-      const drawn = toHex(
-        random.bytes(kind in bytesOf ? bytesOf[kind as 'address'] : bitsOf[kind as 'uint32']),
+    const drawValues = (of: StructType): StructValues =>
+      Object.fromEntries(
+        of.fields.map(([name, kind]): [string, StructValues[string]] => {
+          if (typeof kind !== 'string') return [name, drawValues(kind)];
+          const isBytes = kind in bytesOf;
+          const size = isBytes ? bytesOf[kind as 'address'] : bitsOf[kind as 'uint32'];
+          const drawn = toHex(random.bytes(size));
+          return [name, isBytes ? drawn : BigInt(drawn)];
+        }),
       );
-      values[name] = kind in bytesOf ? drawn : BigInt(drawn);
-      message[name] = String(values[name]);
-    }
+    const values = drawValues(type);
+    const message = JSON.parse(
+      JSON.stringify(values, (_, value) => (typeof value === 'bigint' ? String(value) : value)),
+    ) as unknown;
     const domain = { chainId: 901, verifyingContract: toHex(random.bytes(20)) };
     const hashed = structHash(type, values);
     const digest = typedDigest(domain, hashed);
     const signature = toHex(signDigest(digest, privateKey));
     const ethersDomain = { name: 'OpenLedger', version: '1', ...domain };
-    const types = { [type.name]: type.fields.map(([name, kind]) => ({ name, type: kind })) };
+    const types = ethersTypes(type);
     assert.equal(TypedDataEncoder.hash(ethersDomain, types, values), toHex(digest));
     const signer = addressOfPrivateKey(privateKey);
     assert.equal(verifyTypedData(ethersDomain, types, values, signature).toLowerCase(), signer);

@@ -5,6 +5,7 @@ import { addressOfPrivateKey, fromHex, utf8, verifyLeaf } from '#crypto';
 import {
   auditScores,
   evidenceCommitment,
+  judgedLeaf,
   judgeScore,
   SCORE_FAULTS,
   scoreEvidence,
@@ -39,7 +40,7 @@ test('each fault has its name, the earlier in the contract going first', () => {
   for (const [expected, found] of faults) assert.equal(found, expected);
   assert.deepEqual(
     faults.map(([name]) => SCORE_FAULTS.indexOf(name as (typeof SCORE_FAULTS)[number])),
-    [2, 3, 4, 5, 6, 7, 8],
+    [1, 2, 3, 4, 5, 6, 7],
   );
 });
 
@@ -78,27 +79,40 @@ test('evidence carries proofs that hold under the signed and the anchored root',
     scores,
     sketches: { leaves: sketches, tree },
   };
-  const evidence = scoreEvidence(disputed, 2);
+  const evidence = scoreEvidence(disputed, 2, 0);
   const leafProof = {
     index: 2,
     count: receipt.scoreCount,
     siblings: evidence.leafProof.map((word) => fromHex(word)),
   };
-  const leafBytes = scoreLeafBytes(receipt.requestId, evidence.leaf);
+  const leafBytes = scoreLeafBytes(evidence.leaf);
   assert.ok(verifyLeaf(fromHex(receipt.scoreRoot), leafBytes, leafProof));
-  const sketch = Int8Array.from(fromHex(evidence.sketchLeaf.sketch));
+  assert.ok(evidence.record !== null);
   const sketchProof = {
     index: evidence.leaf.sketchIndex,
     count: sketches.length,
-    siblings: evidence.sketchProof.map((word) => fromHex(word)),
+    siblings: evidence.record.proof.map((word) => fromHex(word)),
   };
-  assert.ok(
-    verifyLeaf(tree.root, sketchLeafBytes({ ...evidence.sketchLeaf, sketch }), sketchProof),
-  );
-  assert.equal(evidence.querySketch.length, 2 + 512);
-  // A leaf that names no record is shown all the same: the contract stops at its index.
+  assert.ok(verifyLeaf(tree.root, sketchLeafBytes(evidence.record.leaf), sketchProof));
+  // A leaf that names no record is shown without one: the contract stops at its index.
   const nowhere = { ...disputed, scores: [{ ...first, sketchIndex: 99 }] };
-  assert.equal(scoreEvidence(nowhere, 0).leaf.sketchIndex, 99);
+  assert.equal(scoreEvidence(nowhere, 0, 0).record, null);
+});
+
+test('of a judged leaf no more than the fee, and no more than 96 bits, is withheld', () => {
+  const amounts: [leaf: bigint, fee: bigint, withheld: bigint][] = [
+    [5n, 9n, 5n],
+    [9n, 5n, 5n],
+    [2n ** 100n, 2n ** 101n, 2n ** 96n - 1n],
+  ];
+  for (const [amountWei, feeWei, withheld] of amounts) {
+    const judged = judgedLeaf({ ...receipt, feeWei }, { ...first, amountWei }, 3);
+    assert.equal(judged.amountWei, withheld);
+    assert.deepEqual(
+      [judged.leafIndex, judged.contributor, judged.client],
+      [3, first.contributor, receipt.client],
+    );
+  }
 });
 
 test('the commitment binds the challenger, as the contract computes it', () => {

@@ -9,17 +9,16 @@ import {
   bytes32,
   cosineQ16,
   dotProduct,
-  type Hex,
   keccak256,
   type MerkleTree,
   proveLeaf,
-  sketchBytes,
   squaredNorm,
   taggedHash,
   toHex,
 } from '#crypto';
 import { invariant } from './invariant.ts';
-import type { Receipt } from './receipt.ts';
+import { type Receipt, receiptHash } from './receipt.ts';
+import type { ScoreEvidence } from './score-evidence.ts';
 import {
   passes,
   type Score,
@@ -33,7 +32,6 @@ import {
 /** In the contract's order of precedence; the place in the list is the contract's number. */
 export const SCORE_FAULTS = [
   'NONE',
-  'OTHER_REQUEST',
   'NO_SUCH_RECORD',
   'OTHER_RECORD',
   'OTHER_CONTRIBUTOR',
@@ -98,25 +96,6 @@ export function auditScores(
   return { wrong, omitted: due.filter(({ sketchIndex }) => !given.has(sketchIndex)), surplus };
 }
 
-/** The argument of `Referee.challengeScore`, field for field. */
-export type ScoreEvidence = {
-  readonly receipt: Receipt;
-  readonly signature: Hex;
-  readonly leaf: ScoreLeaf & { readonly requestId: Bytes32 };
-  readonly leafIndex: number;
-  readonly leafProof: readonly Bytes32[];
-  readonly querySketch: Hex;
-  readonly sketchLeaf: {
-    readonly recordHash: Bytes32;
-    readonly contributor: Address;
-    readonly cluster: number;
-    readonly registeredAt: number;
-    readonly norm: number;
-    readonly sketch: Hex;
-  };
-  readonly sketchProof: readonly Bytes32[];
-};
-
 /** What a challenger holds: the signed receipt with its leaves, and the adapter's sketches. */
 export type Disputed = {
   readonly receipt: Receipt;
@@ -126,43 +105,56 @@ export type Disputed = {
   readonly sketches: { readonly leaves: readonly SketchLeaf[]; readonly tree: MerkleTree };
 };
 
-/**
- * The evidence about one leaf. A leaf that names no record at all is shown with any sketch: the
- * contract stops before it looks.
- */
-export function scoreEvidence(disputed: Disputed, leafIndex: number): ScoreEvidence {
+/** The evidence about one leaf. @param adapterIndex the adapter's place in the order of registration */
+export function scoreEvidence(
+  disputed: Disputed,
+  leafIndex: number,
+  adapterIndex: number,
+): ScoreEvidence {
   const { receipt, scores, sketches } = disputed;
   const leaf = scores[leafIndex];
   invariant(leaf !== undefined, 'the disputed leaf is one of the receipt');
-  const isThere = leaf.sketchIndex < sketches.leaves.length;
-  const sketchIndex = isThere ? leaf.sketchIndex : 0;
-  const { sketch, ...words } = sketches.leaves[sketchIndex] as SketchLeaf;
-  const leafProof = proveLeaf(scoreTree(receipt.requestId, scores), leafIndex);
-  const { recordHash, contributor, cluster, registeredAt, norm } = words;
+  const trained = sketches.leaves[leaf.sketchIndex];
+  const proofOf = (tree: MerkleTree, index: number) => proveLeaf(tree, index).siblings.map(toHex);
   return {
     receipt,
     signature: toHex(disputed.signature),
-    leaf: { requestId: receipt.requestId, ...leaf },
+    adapterIndex,
+    leaf,
     leafIndex,
-    leafProof: leafProof.siblings.map(toHex),
-    querySketch: toHex(sketchBytes(disputed.querySketch)),
-    sketchLeaf: {
-      recordHash,
-      contributor,
-      cluster,
-      registeredAt,
-      norm,
-      sketch: toHex(sketchBytes(sketch)),
-    },
-    sketchProof: proveLeaf(sketches.tree, sketchIndex).siblings.map(toHex),
+    leafProof: proofOf(scoreTree(scores), leafIndex),
+    querySketch: disputed.querySketch,
+    record:
+      trained === undefined
+        ? null
+        : { leaf: trained, proof: proofOf(sketches.tree, leaf.sketchIndex) },
   };
 }
 
+/** What is withheld of a judged leaf: the argument of `Referee.withholdLeaf`. */
+export type JudgedLeaf = {
+  readonly receiptHash: Bytes32;
+  readonly leafIndex: number;
+  readonly contributor: Address;
+  readonly amountWei: bigint;
+  readonly client: Address;
+};
+
+const UINT96_MAX = (1n << 96n) - 1n;
+
+/** The leaf as the contract judges it: it withholds no more than the receipt's fee. */
+export function judgedLeaf(receipt: Receipt, leaf: ScoreLeaf, leafIndex: number): JudgedLeaf {
+  const least = [leaf.amountWei, receipt.feeWei, UINT96_MAX].reduce((a, b) => (a < b ? a : b));
+  const { contributor } = leaf;
+  const { client } = receipt;
+  return { receiptHash: receiptHash(receipt), leafIndex, contributor, amountWei: least, client };
+}
+
 /**
- * `hash('openledger/evidence/1', challenger, keccak256(evidence))`: bound to who commits it.
- * @param encodedEvidence the ABI-encoded argument of challengeScore, without the selector
+ * `hash('openledger/evidence/1', challenger, keccak256(call))`: bound to who commits it.
+ * @param call ABI-encoded arguments of the function that will judge, without its selector
  */
-export function evidenceCommitment(challenger: Address, encodedEvidence: Uint8Array): Bytes32 {
-  const words = [addressWord(challenger), bytes32(keccak256(encodedEvidence))];
+export function evidenceCommitment(challenger: Address, call: Uint8Array): Bytes32 {
+  const words = [addressWord(challenger), bytes32(keccak256(call))];
   return toHex(taggedHash('openledger/evidence/1', ...words));
 }

@@ -93,10 +93,11 @@ export {
   auditScores,
   type Disputed,
   evidenceCommitment,
+  type JudgedLeaf,
+  judgedLeaf,
   judgeScore,
   SCORE_FAULTS,
   type ScoreAudit,
-  type ScoreEvidence,
   type ScoreFault,
   scoreEvidence,
   type WrongLeaf,
@@ -177,6 +178,13 @@ export {
   RECORD_BYTES_MAX,
   type RecordFault,
 } from './record.ts';
+export {
+  type EvidenceFault,
+  packScoreEvidence,
+  type ScoreEvidence,
+  type UnpackedEvidence,
+  unpackScoreEvidence,
+} from './score-evidence.ts';
 export {
   compareScores,
   passes,

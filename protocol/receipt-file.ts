@@ -42,7 +42,7 @@ import type { VersionTree } from './version.ts';
 export const RECEIPT_FILE_BYTES_MAX = 8 * 1024 * 1024;
 /** Longest prompt or output, in bytes. */
 export const EXCHANGE_BYTES_MAX = 1024 * 1024;
-export const RECEIPT_FILE_MAGIC = 'openledger/receipt-file/1';
+export const RECEIPT_FILE_MAGIC = 'openledger/receipt-file/2';
 const SPAN_LEAVES_MAX = 65_536;
 const SIBLINGS_MAX = 32;
 /** |dot| ≤ 256 · 128²; a cosine in Q16 exceeds 2^16 only by the floor of a root. */

@@ -36,7 +36,7 @@ function rerooted(file: ReceiptFile): ReceiptFile {
   const scores = file.scores.map(scoreLeafOf);
   const receipt: Receipt = {
     ...file.receipt,
-    scoreRoot: scoreRoot(requestId, scores),
+    scoreRoot: scoreRoot(scores),
     scoreCount: scores.length,
     spanRoot: spanRoot(requestId, spanLeavesOf(file)),
     spanCount: file.spans.length,

@@ -300,7 +300,7 @@ function checkDivision(file: ReceiptFile): Step {
 
 function checkRoots(file: ReceiptFile): Step {
   const { receipt, scores } = file;
-  if (scoreRoot(receipt.requestId, scores.map(scoreLeafOf)) !== receipt.scoreRoot) {
+  if (scoreRoot(scores.map(scoreLeafOf)) !== receipt.scoreRoot) {
     return receiptFault('receipt.scoreRoot', 'ROOT_WRONG', 'not the root of the scores');
   }
   if (spanRoot(receipt.requestId, spanLeavesOf(file)) !== receipt.spanRoot) {

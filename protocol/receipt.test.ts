@@ -24,20 +24,24 @@ const { built, providerKey } = sampleAnswer();
 const verifyingContract = addressOfPrivateKey(keyOf('contract'));
 const domain = { chainId: 901, verifyingContract };
 const ethersDomain = { name: 'OpenLedger', version: '1', ...domain };
-const typesOf = (type: typeof RECEIPT_TYPE) => ({
-  [type.name]: type.fields.map(([name, kind]) => ({ name, type: kind })),
-});
+/** A struct and the structs in it, as a wallet shows and ethers hashes them. */
+function typesOf(type: typeof RECEIPT_TYPE): Record<string, { name: string; type: string }[]> {
+  const inner = type.fields.flatMap(([, kind]) => (typeof kind === 'string' ? [] : [kind]));
+  const fields = type.fields.map(([name, kind]) => ({
+    name,
+    type: typeof kind === 'string' ? kind : kind.name,
+  }));
+  return Object.assign({ [type.name]: fields }, ...inner.map(typesOf)) as never;
+}
 
 test('a receipt is the typed data that ethers hashes and recovers', () => {
   const types = typesOf(RECEIPT_TYPE);
+  const message = { ...built.receipt, answer: built.receipt };
   const digest = receiptDigest(domain, built.receipt);
-  assert.equal(toHex(digest), TypedDataEncoder.hash(ethersDomain, types, built.receipt));
-  assert.equal(
-    receiptHash(built.receipt),
-    TypedDataEncoder.hashStruct('Receipt', types, built.receipt),
-  );
+  assert.equal(toHex(digest), TypedDataEncoder.hash(ethersDomain, types, message));
+  assert.equal(receiptHash(built.receipt), TypedDataEncoder.hashStruct('Receipt', types, message));
   const signature = signReceipt(domain, built.receipt, providerKey);
-  const signer = verifyTypedData(ethersDomain, types, built.receipt, toHex(signature));
+  const signer = verifyTypedData(ethersDomain, types, message, toHex(signature));
   assert.equal(signer.toLowerCase(), built.receipt.provider);
   assert.ok(isReceiptSigned(domain, built.receipt, signature));
   assert.ok(!isReceiptSigned({ ...domain, chainId: 902 }, built.receipt, signature));

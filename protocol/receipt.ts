@@ -48,28 +48,43 @@ export type Receipt = {
   readonly issuedAt: number;
 };
 
-export const RECEIPT_TYPE: StructType = {
-  name: 'Receipt',
+const ANSWER_TYPE: StructType = {
+  name: 'Answer',
   fields: [
     ['requestId', 'bytes32'],
     ['client', 'address'],
     ['provider', 'address'],
-    ['adapterId', 'bytes32'],
     ['promptHash', 'bytes32'],
     ['outputHash', 'bytes32'],
     ['promptTokens', 'uint32'],
     ['outputTokens', 'uint32'],
-    ['querySketchHash', 'bytes32'],
-    ['queryNorm', 'uint256'],
-    ['scoreRoot', 'bytes32'],
-    ['scoreCount', 'uint32'],
     ['spanRoot', 'bytes32'],
     ['spanCount', 'uint32'],
     ['computeWei', 'uint256'],
     ['feeWei', 'uint256'],
-    ['issuedAt', 'uint64'],
   ],
 };
+/** What a verdict on a score does not need stands in a struct of its own, of which it is shown the hash. */
+export const RECEIPT_TYPE: StructType = {
+  name: 'Receipt',
+  fields: [
+    ['adapterId', 'bytes32'],
+    ['querySketchHash', 'bytes32'],
+    ['queryNorm', 'uint256'],
+    ['scoreRoot', 'bytes32'],
+    ['scoreCount', 'uint32'],
+    ['issuedAt', 'uint64'],
+    ['answer', ANSWER_TYPE],
+  ],
+};
+
+const structHashOf = (receipt: Receipt): Uint8Array =>
+  structHash(RECEIPT_TYPE, { ...receipt, answer: receipt });
+
+/** The struct hash of a receipt's answer. */
+export function answerHash(receipt: Receipt): Bytes32 {
+  return toHex(structHash(ANSWER_TYPE, receipt));
+}
 
 /** The provider's price for a token of prompt and of output, and the network's fee for either. */
 export type Price = {
@@ -93,12 +108,12 @@ export function priceOf(
 
 /** The receipt's struct hash: the leaf under an epoch's receiptsRoot. */
 export function receiptHash(receipt: Receipt): Bytes32 {
-  return toHex(structHash(RECEIPT_TYPE, receipt));
+  return toHex(structHashOf(receipt));
 }
 
 /** The digest that the provider signs. @param domain verifyingContract = Referee */
 export function receiptDigest(domain: SigningDomain, receipt: Receipt): Uint8Array {
-  return typedDigest(domain, structHash(RECEIPT_TYPE, receipt));
+  return typedDigest(domain, structHashOf(receipt));
 }
 
 /** Signs a receipt with the provider's key. */
@@ -193,7 +208,7 @@ export function buildReceipt(parts: AnswerParts): BuiltReceipt {
     outputTokens,
     querySketchHash: hashSketch(parts.querySketch),
     queryNorm: squaredNorm(parts.querySketch),
-    scoreRoot: scoreRoot(requestId, divided.scores),
+    scoreRoot: scoreRoot(divided.scores),
     scoreCount: divided.scores.length,
     spanRoot: spanRoot(requestId, divided.spans),
     spanCount: divided.spans.length,

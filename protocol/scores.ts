@@ -117,10 +117,9 @@ export function passes(
   return passesThreshold(dot, norm, queryNorm, numerator, denominator);
 }
 
-/** Words `(requestId, sketchIndex, recordHash, contributor, dot, score, amountWei)`. */
-export function scoreLeafBytes(requestId: Bytes32, leaf: ScoreLeaf): Uint8Array {
+/** Words `(sketchIndex, recordHash, contributor, dot, score, amountWei)`. */
+export function scoreLeafBytes(leaf: ScoreLeaf): Uint8Array {
   return concat(
-    bytes32(requestId),
     uint256(leaf.sketchIndex),
     bytes32(leaf.recordHash),
     addressWord(leaf.contributor),
@@ -131,10 +130,10 @@ export function scoreLeafBytes(requestId: Bytes32, leaf: ScoreLeaf): Uint8Array 
 }
 
 /** The tree whose root is signed as scoreRoot. */
-export function scoreTree(requestId: Bytes32, leaves: readonly ScoreLeaf[]): MerkleTree {
-  return buildTree(leaves.map((leaf) => scoreLeafBytes(requestId, leaf)));
+export function scoreTree(leaves: readonly ScoreLeaf[]): MerkleTree {
+  return buildTree(leaves.map(scoreLeafBytes));
 }
 
-export function scoreRoot(requestId: Bytes32, leaves: readonly ScoreLeaf[]): Bytes32 {
-  return toHex(scoreTree(requestId, leaves).root);
+export function scoreRoot(leaves: readonly ScoreLeaf[]): Bytes32 {
+  return toHex(scoreTree(leaves).root);
 }

@@ -23,6 +23,7 @@ import {
   encodeShard,
   hashRecord,
   type NearCopy,
+  packScoreEvidence,
   receiptDigest,
   receiptHash,
   recordsRoot,
@@ -279,8 +280,8 @@ async function judged(parts: {
 }): Promise<readonly string[]> {
   const { built, file, anchors, sketches } = sampleAnswer();
   const scores = built.scores.map((leaf, i) => (i === 0 ? parts.lie(leaf) : leaf));
-  const { requestId, provider } = built.receipt;
-  const receipt = { ...built.receipt, scoreRoot: scoreRoot(requestId, scores) };
+  const { provider } = built.receipt;
+  const receipt = { ...built.receipt, scoreRoot: scoreRoot(scores) };
   const domain = { chainId: 1, verifyingContract: CONTRACT };
   const signature = signDigest(receiptDigest(domain, receipt), keyOf(parts.signer));
   const tree = sketchTree(sketches);
@@ -293,6 +294,7 @@ async function judged(parts: {
       sketches: { leaves: sketches, tree },
     },
     0,
+    0,
   );
   const transaction = `0x${'ee'.repeat(32)}`;
   const event = (contract: string, name: string, args: ChainEvent['args']): ChainEvent => ({
@@ -302,17 +304,17 @@ async function judged(parts: {
     blockNumber: 3,
     transaction,
   });
-  const judgement = {
-    receiptHash: receiptHash(receipt),
-    leafIndex: 0n,
-    fault: BigInt(SCORE_FAULTS.indexOf(parts.fault)),
-    slashedWei: 20n,
-  };
   const chain = chainOf({
-    answers: { 'Referee.judgementCount': 1n, 'Referee.getJudgements': [judgement] },
-    input: encodeCall('Referee', 'challengeScore', [evidence]),
+    answers: {},
+    input: encodeCall('Referee', 'challengeScore', [toHex(packScoreEvidence(evidence))]),
     events: [
-      event('Referee', 'ScoreJudged', { judgementId: 1n, provider }),
+      event('Referee', 'ScoreJudged', {
+        receiptHash: receiptHash(receipt),
+        provider,
+        leafIndex: 0n,
+        fault: BigInt(SCORE_FAULTS.indexOf(parts.fault)),
+        slashedWei: 20n,
+      }),
       event('Staking', 'Slashed', { amountWei: parts.slashedWei }),
     ],
   });

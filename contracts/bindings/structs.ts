@@ -363,6 +363,8 @@ export type RefereeFinding = {
   readonly score: bigint;
   readonly queryNorm: bigint;
   readonly passes: boolean;
+  readonly receiptHash: string;
+  readonly signer: string;
 };
 
 export type RefereeFindingInput = {
@@ -371,32 +373,24 @@ export type RefereeFindingInput = {
   readonly score: BigNumberish;
   readonly queryNorm: BigNumberish;
   readonly passes: boolean;
-};
-
-export type RefereeJudgement = {
-  readonly receiptHash: string;
-  readonly client: string;
-  readonly amountWei: bigint;
-  readonly contributor: string;
-  readonly slashedWei: bigint;
-  readonly challenger: string;
-  readonly leafIndex: bigint;
-  readonly judgedAt: bigint;
-  readonly fault: bigint;
-  readonly withheld: boolean;
-};
-
-export type RefereeJudgementInput = {
   readonly receiptHash: BytesLike;
-  readonly client: string;
-  readonly amountWei: BigNumberish;
+  readonly signer: string;
+};
+
+export type RefereeJudgedLeaf = {
+  readonly receiptHash: string;
+  readonly leafIndex: bigint;
   readonly contributor: string;
-  readonly slashedWei: BigNumberish;
-  readonly challenger: string;
+  readonly amountWei: bigint;
+  readonly client: string;
+};
+
+export type RefereeJudgedLeafInput = {
+  readonly receiptHash: BytesLike;
   readonly leafIndex: BigNumberish;
-  readonly judgedAt: BigNumberish;
-  readonly fault: BigNumberish;
-  readonly withheld: boolean;
+  readonly contributor: string;
+  readonly amountWei: BigNumberish;
+  readonly client: string;
 };
 
 export type RefereeOmissionEvidence = {
@@ -461,30 +455,7 @@ export type RefereeReceiptInput = {
   readonly issuedAt: BigNumberish;
 };
 
-export type RefereeScoreEvidence = {
-  readonly receipt: RefereeReceipt;
-  readonly signature: string;
-  readonly leaf: RefereeScoreLeaf;
-  readonly leafIndex: bigint;
-  readonly leafProof: readonly string[];
-  readonly querySketch: string;
-  readonly sketchLeaf: RefereeSketchLeaf;
-  readonly sketchProof: readonly string[];
-};
-
-export type RefereeScoreEvidenceInput = {
-  readonly receipt: RefereeReceiptInput;
-  readonly signature: BytesLike;
-  readonly leaf: RefereeScoreLeafInput;
-  readonly leafIndex: BigNumberish;
-  readonly leafProof: readonly BytesLike[];
-  readonly querySketch: BytesLike;
-  readonly sketchLeaf: RefereeSketchLeafInput;
-  readonly sketchProof: readonly BytesLike[];
-};
-
 export type RefereeScoreLeaf = {
-  readonly requestId: string;
   readonly sketchIndex: bigint;
   readonly recordHash: string;
   readonly contributor: string;
@@ -494,7 +465,6 @@ export type RefereeScoreLeaf = {
 };
 
 export type RefereeScoreLeafInput = {
-  readonly requestId: BytesLike;
   readonly sketchIndex: BigNumberish;
   readonly recordHash: BytesLike;
   readonly contributor: string;
@@ -747,14 +717,19 @@ export const RefereeVerdictKind = {
 
 export const RefereeFault = {
   None: 0n,
-  OtherRequest: 1n,
-  NoSuchRecord: 2n,
-  OtherRecord: 3n,
-  OtherContributor: 4n,
-  QueryNorm: 5n,
-  Dot: 6n,
-  Score: 7n,
-  BelowThreshold: 8n,
+  NoSuchRecord: 1n,
+  OtherRecord: 2n,
+  OtherContributor: 3n,
+  QueryNorm: 4n,
+  Dot: 5n,
+  Score: 6n,
+  BelowThreshold: 7n,
+} as const;
+
+export const RefereeLeafState = {
+  Unjudged: 0n,
+  Judged: 1n,
+  Withheld: 2n,
 } as const;
 
 export const StepJudgeOperation = {

@@ -79,6 +79,23 @@ contract ModelRegistry is IModelRegistry {
         return (adapter.sketchRoot, adapter.sketchCount);
     }
 
+    /// @notice The same by the adapter's place in the order of registration, from 0, which is shorter than its id.
+    function sketchesAt(uint32 index)
+        external
+        view
+        returns (bytes32 adapterId, bytes32 sketchRoot, uint32 sketchCount)
+    {
+        // A place beyond the list holds 0: the list only grows, so that its length need not be read.
+        bytes32[] storage ids = _adapterIds;
+        assembly ("memory-safe") {
+            mstore(0x00, ids.slot)
+            adapterId := sload(add(keccak256(0x00, 0x20), index))
+        }
+        require(adapterId != 0, ModelRegistryNoAdapterAt(index));
+        Adapter storage adapter = _adapters[adapterId];
+        return (adapterId, adapter.sketchRoot, adapter.sketchCount);
+    }
+
     function adapterCount() external view returns (uint256) {
         return _adapterIds.length;
     }

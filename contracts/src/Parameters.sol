@@ -92,12 +92,22 @@ contract Parameters is IParameters, Ownable2Step {
         return _values.timing;
     }
 
+    /// @notice Blocks between the commitment of evidence and the evidence.
+    function evidenceDelayBlocks() external view returns (uint256) {
+        return _values.timing.evidenceDelayBlocks;
+    }
+
     function audits() external view returns (Audits memory) {
         return _values.audits;
     }
 
     /// @notice Every threshold that is right for what was signed at `second`, newest first.
     function thresholdsAround(uint256 second) external view returns (Threshold[] memory found) {
+        if (uint256(_latest.since) + RULES_GRACE_SECONDS <= second) {
+            found = new Threshold[](1);
+            found[0] = Threshold(_latest.numerator, _latest.denominator);
+            return found;
+        }
         Mark[] memory marks = _around(second);
         found = new Threshold[](marks.length);
         for (uint256 i = 0; i < marks.length; i++) {

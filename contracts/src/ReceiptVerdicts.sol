@@ -20,7 +20,7 @@ abstract contract ReceiptVerdicts is RefereeBase {
     /// @notice Slashes a provider that left out a record above every threshold of its time, whose cluster has no better
     /// record in the receipt, although there was room or it paid for a worse one.
     function challengeOmission(OmissionEvidence calldata evidence) external {
-        _checkCommitted();
+        _useCommitted();
         Receipt calldata receipt = evidence.receipt;
         bytes32 receiptHash = receiptHashOf(receipt);
         _checkSigned(receipt.provider, receiptHash, evidence.signature);
@@ -33,7 +33,7 @@ abstract contract ReceiptVerdicts is RefereeBase {
 
     /// @notice Slashes a provider whose leaves do not divide its fee as any rules of its time say.
     function challengeDivision(DivisionEvidence calldata evidence) external {
-        _checkCommitted();
+        _useCommitted();
         Receipt calldata receipt = evidence.receipt;
         bytes32 receiptHash = receiptHashOf(receipt);
         _checkSigned(receipt.provider, receiptHash, evidence.signature);
@@ -48,7 +48,7 @@ abstract contract ReceiptVerdicts is RefereeBase {
 
     /// @notice Slashes a provider that signed two different receipts for one request.
     function challengeEquivocation(EquivocationEvidence calldata evidence) external {
-        _checkCommitted();
+        _useCommitted();
         Receipt calldata receipt = evidence.first;
         bytes32 firstHash = receiptHashOf(receipt);
         bytes32 secondHash = receiptHashOf(evidence.second);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {IReferee} from "../src/interfaces/IReferee.sol";
 import {ITaskEscrow} from "../src/interfaces/ITaskEscrow.sol";
 import {vm} from "./Base.sol";
+import {ScoreEvidence} from "./Packing.sol";
 import {World} from "./World.sol";
 
 /// @title Who acts in a swarm, what each paid and did, and what must hold of them
@@ -20,7 +20,7 @@ abstract contract Actors is World {
     uint256 internal constant CONTRIBUTOR = 41;
 
     struct Fault {
-        IReferee.ScoreEvidence evidence;
+        ScoreEvidence evidence;
         uint64 servingSince;
         bool judged;
     }

@@ -107,7 +107,7 @@ abstract contract Evidence is World {
         uint256 dot = sketch.norm;
         uint256 score = (dot << 16) / Int8Dot.isqrt(sketch.norm * DIMENSIONS * uint256(int256(LEVEL) * LEVEL));
         return IReferee.ScoreLeaf(
-            keccak256("request"), index, sketch.recordHash, sketch.contributor, int256(dot), score, 0
+            index, sketch.recordHash, sketch.contributor, int256(dot), score, 0
         );
     }
 

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {IParameters} from "../src/interfaces/IParameters.sol";
 import {IReferee} from "../src/interfaces/IReferee.sol";
 import {vm} from "./Base.sol";
+import {Packing, ScoreEvidence} from "./Packing.sol";
 import {Evidence} from "./Evidence.sol";
 
 /// @title What the referee finds in one score leaf, and what it takes for evidence
@@ -15,34 +16,34 @@ contract ScoresTest is Evidence {
         _contributor = vm.addr(41);
     }
 
-    function _answer(uint256 lie) private view returns (IReferee.ScoreEvidence memory) {
+    function _answer(uint256 lie) private view returns (ScoreEvidence memory) {
         return answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), _contributor, 1, lie);
     }
 
     /// @dev Signs again after a change of the leaf or the receipt.
-    function _signed(IReferee.ScoreEvidence memory evidence)
+    function _signed(ScoreEvidence memory evidence)
         private
         view
-        returns (IReferee.ScoreEvidence memory)
+        returns (ScoreEvidence memory)
     {
         evidence.receipt.scoreRoot = rootOfOne(abi.encode(evidence.leaf));
         evidence.signature = signed(evidence.receipt);
         return evidence;
     }
 
-    function _finds(IReferee.ScoreEvidence memory evidence, IReferee.Fault fault) private {
-        check(referee.findScore(evidence).fault == fault, "fault");
+    function _finds(ScoreEvidence memory evidence, IReferee.Fault fault) private {
+        bytes memory packed = Packing.pack(evidence);
+        IReferee.Finding memory finding = referee.findScore(packed);
+        check(finding.fault == fault, "fault");
+        check(finding.signer == vm.addr(PROVIDER_KEY), "signer");
+        check(finding.receiptHash == referee.receiptHashOf(evidence.receipt), "receipt");
+        finding = referee.findScore(Packing.pack(evidence, Packing.PLAIN));
+        check(finding.fault == fault && finding.signer == vm.addr(PROVIDER_KEY), "by the answer's hash");
         if (fault == IReferee.Fault.None) return;
-        uint256 judgementId = challenge(CHALLENGER, evidence);
-        IReferee.Judgement memory judgement = referee.getJudgement(judgementId);
-        check(judgement.fault == fault, "judgement");
-        check(judgement.challenger == CHALLENGER && judgement.client == vm.addr(CLIENT_KEY), "parties");
-        check(!judgement.withheld, "nothing was due yet");
-        check(judgement.receiptHash == referee.receiptHashOf(evidence.receipt), "receipt");
-        check(judgement.contributor == evidence.leaf.contributor, "contributor");
-        same(judgement.judgedAt, vm.getBlockTimestamp(), "time");
-        same(judgement.slashedWei, parameters.bonds().servingLockWei, "slashed");
-        same(referee.judgementOf(judgement.receiptHash, 0), judgementId, "found again");
+        challenge(CHALLENGER, packed);
+        check(referee.stateOf(finding.receiptHash, 0) == IReferee.LeafState.Judged, "judged");
+        same(staking.credits(CHALLENGER), parameters.bonds().servingLockWei * 4 / 10, "challenger");
+        same(staking.credits(vm.addr(CLIENT_KEY)), parameters.bonds().servingLockWei / 10, "client");
         same(bondWei(), 0, "bond");
     }
 
@@ -52,33 +53,28 @@ contract ScoresTest is Evidence {
         _finds(_answer(0), IReferee.Fault.None);
     }
 
-    function test_find_otherRequest() external {
-        IReferee.ScoreEvidence memory evidence = _answer(0);
-        evidence.leaf.requestId = keccak256("another request");
-        _finds(_signed(evidence), IReferee.Fault.OtherRequest);
-    }
-
     function testFuzz_find_noSuchRecord(uint256 index) external {
-        IReferee.ScoreEvidence memory evidence = _answer(0);
+        ScoreEvidence memory evidence = _answer(0);
         evidence.leaf.sketchIndex = bound(index, 1, type(uint256).max - 1);
+        evidence.namesNoRecord = true;
         _finds(_signed(evidence), IReferee.Fault.NoSuchRecord);
     }
 
     function test_find_otherRecord() external {
-        IReferee.ScoreEvidence memory evidence = _answer(0);
+        ScoreEvidence memory evidence = _answer(0);
         evidence.leaf.recordHash = keccak256("another record");
         _finds(_signed(evidence), IReferee.Fault.OtherRecord);
     }
 
     function testFuzz_find_otherContributor(address other) external {
         vm.assume(other != _contributor);
-        IReferee.ScoreEvidence memory evidence = _answer(0);
+        ScoreEvidence memory evidence = _answer(0);
         evidence.leaf.contributor = other;
         _finds(_signed(evidence), IReferee.Fault.OtherContributor);
     }
 
     function testFuzz_find_queryNorm(uint256 norm) external {
-        IReferee.ScoreEvidence memory evidence = _answer(0);
+        ScoreEvidence memory evidence = _answer(0);
         vm.assume(norm != evidence.receipt.queryNorm);
         evidence.receipt.queryNorm = norm;
         _finds(_signed(evidence), IReferee.Fault.QueryNorm);
@@ -86,28 +82,28 @@ contract ScoresTest is Evidence {
 
     function testFuzz_find_dot(int64 off) external {
         vm.assume(off != 0);
-        IReferee.ScoreEvidence memory evidence = _answer(0);
+        ScoreEvidence memory evidence = _answer(0);
         evidence.leaf.dot += off;
         _finds(_signed(evidence), IReferee.Fault.Dot);
     }
 
     function testFuzz_find_score(uint64 score) external {
         vm.assume(score != 65_536);
-        IReferee.ScoreEvidence memory evidence = _answer(0);
+        ScoreEvidence memory evidence = _answer(0);
         evidence.leaf.score = score;
         _finds(_signed(evidence), IReferee.Fault.Score);
     }
 
     /// @dev A query of 127 in one place and 0 in the others: its cosine with the record is far below the threshold.
     function test_find_belowTheThreshold() external {
-        (IReferee.ScoreEvidence memory evidence, int256 dot) = _narrow(0x7f, 1);
+        (ScoreEvidence memory evidence, int256 dot) = _narrow(0x7f, 1);
         evidence.leaf.score = (uint256(dot) << 16) / _root(127 * 127 * sketchNorm());
         _finds(_signed(evidence), IReferee.Fault.BelowThreshold);
     }
 
     /// @dev A record against the query scores nothing, and is owed nothing.
     function test_find_aNegativeDotScoresNothing() external {
-        (IReferee.ScoreEvidence memory evidence, int256 dot) = _narrow(0x7f, 255);
+        (ScoreEvidence memory evidence, int256 dot) = _narrow(0x7f, 255);
         check(dot < 0, "negative");
         evidence.leaf.score = 0;
         _finds(_signed(evidence), IReferee.Fault.BelowThreshold);
@@ -117,7 +113,7 @@ contract ScoresTest is Evidence {
     function _narrow(bytes1 value, uint256 place)
         private
         view
-        returns (IReferee.ScoreEvidence memory evidence, int256 dot)
+        returns (ScoreEvidence memory evidence, int256 dot)
     {
         evidence = _answer(0);
         bytes memory query = new bytes(256);
@@ -147,76 +143,163 @@ contract ScoresTest is Evidence {
 
     // ---------------------------------------------------------------- evidence
 
+    /// @dev The short form says the same as whole words when only score and amount are the provider's own.
+    function testFuzz_evidence_theShortFormIsTheSame(uint32 score, uint96 amountWei) external {
+        ScoreEvidence memory evidence = _answer(0);
+        evidence.leaf.score = score;
+        evidence.leaf.amountWei = amountWei;
+        evidence = _signed(evidence);
+        IReferee.Finding memory long = referee.findScore(Packing.pack(evidence));
+        IReferee.Finding memory short = referee.findScore(Packing.pack(evidence, Packing.OPEN));
+        check(keccak256(abi.encode(long)) == keccak256(abi.encode(short)), "open");
+        short = referee.findScore(Packing.pack(evidence, 0));
+        check(keccak256(abi.encode(long)) == keccak256(abi.encode(short)), "by the answer's hash");
+        check((long.fault == IReferee.Fault.None) == (score == 65_536), "fault");
+    }
+
+    /// @dev No byte of evidence can be changed and still convict: not its form, nor a field, nor a sibling.
+    function testFuzz_evidence_noByteCanBeChanged(uint256 place, uint8 difference, bool plain) external {
+        vm.assume(difference != 0);
+        bytes memory packed = Packing.pack(_answer(1), Packing.OPEN | (plain ? Packing.PLAIN : 0));
+        check(referee.findScore(packed).fault == IReferee.Fault.Score, "as it was");
+        place = bound(place, 0, packed.length - 1);
+        packed[place] = bytes1(uint8(packed[place]) ^ difference);
+        commitTo(CHALLENGER, abi.encode(packed));
+        vm.prank(CHALLENGER);
+        vm.expectRevert();
+        referee.challengeScore(packed);
+    }
+
+    function testFuzz_evidence_hasOneLength(uint256 length, bool plain) external {
+        bytes memory packed = Packing.pack(_answer(1), Packing.OPEN | (plain ? Packing.PLAIN : 0));
+        bytes memory other = new bytes(bound(length, 0, 2 * packed.length));
+        vm.assume(other.length != packed.length);
+        for (uint256 i = 0; i < other.length && i < packed.length; i++) other[i] = packed[i];
+        bool isLonger = other.length > packed.length;
+        if (isLonger) vm.expectPartialRevert(IReferee.RefereeEvidenceLength.selector);
+        else vm.expectRevert();
+        referee.findScore(other);
+    }
+
     function test_evidence_mustStandWhereItSays() external {
-        IReferee.ScoreEvidence memory evidence = _answer(1);
+        ScoreEvidence memory evidence = _answer(1);
         evidence.leafIndex = 1;
-        vm.expectPartialRevert(IReferee.RefereeLeafProofInvalid.selector);
-        referee.findScore(evidence);
+        vm.expectPartialRevert(IReferee.RefereeLeafOutside.selector);
+        referee.findScore(Packing.pack(evidence));
         evidence = _answer(1);
         evidence.leaf.amountWei++;
-        vm.expectPartialRevert(IReferee.RefereeLeafProofInvalid.selector);
-        referee.findScore(evidence);
+        vm.expectPartialRevert(IReferee.RefereeReceiptSignerMismatch.selector);
+        referee.findScore(Packing.pack(evidence));
+        evidence = _answer(1);
+        evidence.sketchLeaf.cluster++;
+        vm.expectPartialRevert(IReferee.RefereeSketchProofInvalid.selector);
+        referee.findScore(Packing.pack(evidence));
         evidence = _answer(1);
         evidence.sketchLeaf.norm++;
         vm.expectPartialRevert(IReferee.RefereeSketchProofInvalid.selector);
-        referee.findScore(evidence);
+        referee.findScore(Packing.pack(evidence));
         evidence = _answer(1);
         evidence.querySketch[0] = 0x01;
-        vm.expectPartialRevert(IReferee.RefereeQuerySketchMismatch.selector);
-        referee.findScore(evidence);
-        evidence = _answer(1);
-        evidence.sketchLeaf.sketch = new bytes(32);
-        vm.expectPartialRevert(IReferee.RefereeSketchLength.selector);
-        referee.findScore(evidence);
+        vm.expectPartialRevert(IReferee.RefereeReceiptSignerMismatch.selector);
+        referee.findScore(Packing.pack(evidence));
+    }
+
+    function testFuzz_evidence_hasAKnownForm(uint8 form) external {
+        bytes memory packed = Packing.pack(_answer(1));
+        packed[0] = bytes1(uint8(bound(form, 4, 255)));
+        vm.expectPartialRevert(IReferee.RefereeEvidenceForm.selector);
+        referee.findScore(packed);
+        packed = Packing.pack(_answer(1), Packing.PLAIN);
+        commitTo(CHALLENGER, abi.encode(packed));
+        vm.prank(CHALLENGER);
+        vm.expectPartialRevert(IReferee.RefereeEvidenceForm.selector);
+        referee.challengeScore(packed);
+        // Without a record the signer alone knows the dot product, so that the leaf cannot be short.
+        ScoreEvidence memory evidence = _answer(1);
+        evidence.leaf.sketchIndex = 1;
+        vm.expectPartialRevert(IReferee.RefereeEvidenceForm.selector);
+        referee.findScore(Packing.pack(evidence, Packing.OPEN));
     }
 
     function test_evidence_aLeafIsJudgedOnce() external {
-        IReferee.ScoreEvidence memory evidence = _answer(1);
-        challenge(CHALLENGER, evidence);
-        commitTo(address(0xc5), abi.encode(evidence));
+        bytes memory packed = Packing.pack(_answer(1));
+        challenge(CHALLENGER, packed);
+        commitTo(address(0xc5), abi.encode(packed));
         vm.prank(address(0xc5));
         vm.expectPartialRevert(IReferee.RefereeAlreadyJudged.selector);
-        referee.challengeScore(evidence);
+        referee.challengeScore(packed);
+        // Nor in its other form.
+        packed = Packing.pack(_answer(1), Packing.OPEN);
+        commitTo(address(0xc5), abi.encode(packed));
+        vm.prank(address(0xc5));
+        vm.expectPartialRevert(IReferee.RefereeAlreadyJudged.selector);
+        referee.challengeScore(packed);
     }
 
-    // ---------------------------------------------------------------- withholdLeaf, views
+    /// @dev A commitment is used up by the verdict; until then nothing spends it.
+    function test_evidence_aCommitmentServesOnce() external {
+        bytes memory packed = Packing.pack(_answer(1));
+        challenge(CHALLENGER, packed);
+        vm.prank(CHALLENGER);
+        vm.expectPartialRevert(IReferee.RefereeEvidenceNotCommitted.selector);
+        referee.challengeScore(packed);
+    }
 
-    /// @dev The judged amount comes off the contributor once, at most the fee, as soon as its receipt is anchored.
-    function testFuzz_withholdLeaf_onceAndAtMostTheFee(uint96 amount) external {
-        IReferee.ScoreEvidence memory evidence = _answer(1);
-        evidence.leaf.amountWei = amount;
-        uint256 judgementId = challenge(CHALLENGER, _signed(evidence));
-        uint256 amountWei = amount < 1_000_000 ? amount : 1_000_000;
-        same(referee.getJudgement(judgementId).amountWei, amountWei, "amount");
+    // ---------------------------------------------------------------- withholding
+
+    function _anchor(ScoreEvidence memory evidence) private {
         stakeOf(CHALLENGER, 50 ether, 0);
         bytes32 receipts = rootOfOne(abi.encode(referee.receiptHashOf(evidence.receipt)));
         vm.prank(CHALLENGER);
         epochs.anchor(1, "root", 1, 0, receipts, 1, "manifest");
-        vm.expectPartialRevert(IReferee.RefereeUnknownJudgement.selector);
-        referee.withholdLeaf(0, 1, 0, new bytes32[](0));
-        vm.expectPartialRevert(IReferee.RefereeUnknownJudgement.selector);
-        referee.withholdLeaf(judgementId + 1, 1, 0, new bytes32[](0));
-        vm.expectPartialRevert(IReferee.RefereeReceiptNotAnchored.selector);
-        referee.withholdLeaf(judgementId, 1, 1, new bytes32[](0));
-        referee.withholdLeaf(judgementId, 1, 0, new bytes32[](0));
-        same(epochs.withheldWei(_contributor), amountWei, "withheld");
-        check(referee.getJudgement(judgementId).withheld, "marked");
-        vm.expectPartialRevert(IReferee.RefereeAlreadyWithheld.selector);
-        referee.withholdLeaf(judgementId, 1, 0, new bytes32[](0));
     }
 
-    function testFuzz_getJudgements_pages(uint8 from, uint8 count) external {
-        for (uint256 i = 1; i <= 3; i++) {
-            challenge(CHALLENGER, answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), _contributor, i, i));
-        }
-        same(referee.judgementCount(), 3, "count");
-        uint256 expected = from == 0 || from > 3 ? 0 : count < 4 - uint256(from) ? count : 4 - uint256(from);
-        IReferee.Judgement[] memory page = referee.getJudgements(from, count);
-        same(page.length, expected, "page");
-        for (uint256 i = 0; i < expected; i++) {
-            same(referee.judgementOf(page[i].receiptHash, page[i].leafIndex), from + i, "order");
-            // The first took the whole bond.
-            check((page[i].slashedWei > 0) == (from + i == 1), "slashed");
-        }
+    /// @dev The judged amount comes off the contributor once, at most the fee, as soon as its receipt is anchored.
+    function testFuzz_withholdLeaf_onceAndAtMostTheFee(uint96 amount) external {
+        ScoreEvidence memory evidence = _answer(1);
+        evidence.leaf.amountWei = amount;
+        evidence = _signed(evidence);
+        IReferee.JudgedLeaf memory leaf = judgedLeaf(evidence);
+        vm.expectPartialRevert(IReferee.RefereeUnknownJudgement.selector);
+        referee.withholdLeaf(leaf, 1, 0, new bytes32[](0));
+        challenge(CHALLENGER, Packing.pack(evidence));
+        _anchor(evidence);
+        same(leaf.amountWei, amount < 1_000_000 ? amount : 1_000_000, "amount");
+        leaf.leafIndex = 1;
+        vm.expectPartialRevert(IReferee.RefereeUnknownJudgement.selector);
+        referee.withholdLeaf(leaf, 1, 0, new bytes32[](0));
+        leaf = judgedLeaf(evidence);
+        leaf.amountWei++;
+        vm.expectPartialRevert(IReferee.RefereeUnknownJudgement.selector);
+        referee.withholdLeaf(leaf, 1, 0, new bytes32[](0));
+        leaf.amountWei--;
+        vm.expectPartialRevert(IReferee.RefereeReceiptNotAnchored.selector);
+        referee.withholdLeaf(leaf, 1, 1, new bytes32[](0));
+        referee.withholdLeaf(leaf, 1, 0, new bytes32[](0));
+        _isWithheld(leaf);
+    }
+
+    function testFuzz_challengeAnchoredScore_withholdsAtOnce(uint96 amount) external {
+        ScoreEvidence memory evidence = _answer(1);
+        evidence.leaf.amountWei = amount;
+        evidence = _signed(evidence);
+        bytes memory packed = Packing.pack(evidence);
+        _anchor(evidence);
+        commitTo(CHALLENGER, abi.encode(packed, uint64(1), uint256(1), new bytes32[](0)));
+        vm.prank(CHALLENGER);
+        vm.expectPartialRevert(IReferee.RefereeReceiptNotAnchored.selector);
+        referee.challengeAnchoredScore(packed, 1, 1, new bytes32[](0));
+        commitTo(CHALLENGER, abi.encode(packed, uint64(1), uint256(0), new bytes32[](0)));
+        vm.prank(CHALLENGER);
+        referee.challengeAnchoredScore(packed, 1, 0, new bytes32[](0));
+        same(bondWei(), 0, "bond");
+        _isWithheld(judgedLeaf(evidence));
+    }
+
+    function _isWithheld(IReferee.JudgedLeaf memory leaf) private {
+        same(epochs.withheldWei(_contributor), leaf.amountWei, "withheld");
+        check(referee.stateOf(leaf.receiptHash, 0) == IReferee.LeafState.Withheld, "marked");
+        vm.expectPartialRevert(IReferee.RefereeAlreadyWithheld.selector);
+        referee.withholdLeaf(leaf, 1, 0, new bytes32[](0));
     }
 }

@@ -8,6 +8,7 @@ import {IEpochs} from "../src/interfaces/IEpochs.sol";
 import {IInferenceEscrow} from "../src/interfaces/IInferenceEscrow.sol";
 import {IReferee} from "../src/interfaces/IReferee.sol";
 import {vm} from "./Base.sol";
+import {Packing, ScoreEvidence} from "./Packing.sol";
 import {World} from "./World.sol";
 
 /// @title Nothing signed for one chain, contract, datanet, version or epoch is accepted in another
@@ -35,7 +36,9 @@ contract SignaturesTest is World {
 
     function testFuzz_aWrongScoreCostsTheServingBond(uint64 lie) external {
         uint256 lockWei = staking.getLock(staking.servingLockId(vm.addr(PROVIDER_KEY))).amountWei;
-        challenge(CHALLENGER, answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), 1, bound(lie, 1, type(uint64).max)));
+        ScoreEvidence memory evidence =
+            answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), 1, bound(lie, 1, type(uint64).max));
+        challenge(CHALLENGER, Packing.pack(evidence));
         same(staking.getLock(staking.servingLockId(vm.addr(PROVIDER_KEY))).amountWei, 0, "bond");
         same(staking.credits(CHALLENGER), lockWei * 4 / 10, "challenger");
         same(staking.credits(vm.addr(CLIENT_KEY)), lockWei / 10, "client");
@@ -43,50 +46,53 @@ contract SignaturesTest is World {
     }
 
     function testFuzz_aRightScoreCostsNothing(uint256 number) external {
-        IReferee.ScoreEvidence memory evidence =
+        ScoreEvidence memory evidence =
             answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), number, 0);
-        commitTo(CHALLENGER, abi.encode(evidence));
+        commitTo(CHALLENGER, abi.encode(Packing.pack(evidence)));
         vm.prank(CHALLENGER);
         vm.expectPartialRevert(IReferee.RefereeScoreCorrect.selector);
-        referee.challengeScore(evidence);
+        referee.challengeScore(Packing.pack(evidence));
     }
 
     function testFuzz_aReceiptOfAnotherChainProvesNothing(uint64 chain) external {
         uint256 home = block.chainid;
         vm.chainId(_chain(chain));
-        IReferee.ScoreEvidence memory evidence =
+        ScoreEvidence memory evidence =
             answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), 1, 1);
         vm.chainId(home);
         vm.expectPartialRevert(IReferee.RefereeReceiptSignerMismatch.selector);
-        referee.findScore(evidence);
+        referee.findScore(Packing.pack(evidence));
     }
 
     function testFuzz_aReceiptOfAnotherRefereeProvesNothing(bytes32 salt) external {
-        IReferee.ScoreEvidence memory evidence =
+        ScoreEvidence memory evidence =
             answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), 1, 1);
         Referee other = new Referee{salt: salt}(parameters, staking, models, epochs);
         evidence.signature = signature(PROVIDER_KEY, other.receiptDigest(evidence.receipt));
         vm.expectPartialRevert(IReferee.RefereeReceiptSignerMismatch.selector);
-        referee.findScore(evidence);
+        referee.findScore(Packing.pack(evidence));
     }
 
     function testFuzz_copiedEvidenceIsUseless(address thief) external {
         vm.assume(thief != CHALLENGER);
-        IReferee.ScoreEvidence memory evidence =
+        ScoreEvidence memory evidence =
             answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), 1, 1);
-        commitTo(CHALLENGER, abi.encode(evidence));
+        commitTo(CHALLENGER, abi.encode(Packing.pack(evidence)));
         vm.prank(thief);
         vm.expectPartialRevert(IReferee.RefereeEvidenceNotCommitted.selector);
-        referee.challengeScore(evidence);
+        referee.challengeScore(Packing.pack(evidence));
     }
 
     function testFuzz_aJudgedLeafIsNotWithheldByAnEpochWithoutItsReceipt(bytes32 root, uint32 count) external {
-        challenge(CHALLENGER, answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), 1, 1));
+        ScoreEvidence memory evidence =
+            answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), 1, 1);
+        challenge(CHALLENGER, Packing.pack(evidence));
+        IReferee.JudgedLeaf memory leaf = judgedLeaf(evidence);
         stakeOf(CHALLENGER, 50 ether, 0);
         vm.prank(CHALLENGER);
         epochs.anchor(1, root, 0, 0, root, count % 2, root);
         vm.expectPartialRevert(IReferee.RefereeReceiptNotAnchored.selector);
-        referee.withholdLeaf(1, 1, 0, new bytes32[](0));
+        referee.withholdLeaf(leaf, 1, 0, new bytes32[](0));
     }
 
     // ---------------------------------------------------------------- vouchers

@@ -5,6 +5,7 @@ import {IInferenceEscrow} from "../src/interfaces/IInferenceEscrow.sol";
 import {IReferee} from "../src/interfaces/IReferee.sol";
 import {ITaskEscrow} from "../src/interfaces/ITaskEscrow.sol";
 import {Actors} from "./Actors.sol";
+import {Packing, ScoreEvidence} from "./Packing.sol";
 import {vm} from "./Base.sol";
 
 /// @title Actors over all contracts: some honest, some not, one watcher, and time
@@ -279,10 +280,12 @@ contract Swarm is Actors {
         for (uint256 i = 0; i < faults.length; i++) {
             Fault storage fault = faults[i];
             if (fault.judged) continue;
-            IReferee.ScoreEvidence memory evidence = fault.evidence;
-            uint256 judgementId = challenge(watcher, evidence);
+            ScoreEvidence memory evidence = fault.evidence;
+            uint256 lockWei = staking.getLock(staking.servingLockId(evidence.receipt.provider)).amountWei;
+            challenge(watcher, Packing.pack(evidence));
             fault.judged = true;
-            uint256 slashedWei = referee.getJudgement(judgementId).slashedWei;
+            uint256 slashedWei =
+                lockWei - staking.getLock(staking.servingLockId(evidence.receipt.provider)).amountWei;
             slashedFor[evidence.receipt.provider][fault.servingSince] += slashedWei;
             if (slashedWei > 0) slashes++;
         }
@@ -291,7 +294,7 @@ contract Swarm is Actors {
     function _receipts() private view returns (bytes32 root, uint32 count) {
         for (uint256 i = faults.length; i > 0; i--) {
             if (!faults[i - 1].judged) continue;
-            IReferee.ScoreEvidence memory evidence = faults[i - 1].evidence;
+            ScoreEvidence memory evidence = faults[i - 1].evidence;
             return (rootOfOne(abi.encode(referee.receiptHashOf(evidence.receipt))), 1);
         }
         return (keccak256("no receipts"), 0);
@@ -299,14 +302,15 @@ contract Swarm is Actors {
 
     /// @dev Takes the last judged leaf off the contributor's claims.
     function withholdLeaf(uint256 which) external {
-        uint256 judged = referee.judgementCount();
         uint64 epoch = epochs.epochCount();
-        if (judged == 0 || epoch == 0) return;
-        uint256 judgementId = 1 + which % judged;
-        if (referee.getJudgement(judgementId).withheld) return;
+        if (faults.length == 0 || epoch == 0) return;
+        Fault storage fault = faults[which % faults.length];
+        if (!fault.judged) return;
+        IReferee.JudgedLeaf memory leaf = judgedLeaf(fault.evidence);
+        if (referee.stateOf(leaf.receiptHash, 0) == IReferee.LeafState.Withheld) return;
         (bytes32 root,) = epochs.receiptsOf(epoch);
-        if (root != rootOfOne(abi.encode(referee.getJudgement(judgementId).receiptHash))) return;
-        referee.withholdLeaf(judgementId, epoch, 0, new bytes32[](0));
+        if (root != rootOfOne(abi.encode(leaf.receiptHash))) return;
+        referee.withholdLeaf(leaf, epoch, 0, new bytes32[](0));
         withheld++;
     }
 

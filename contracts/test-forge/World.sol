@@ -14,6 +14,7 @@ import {IModelRegistry} from "../src/interfaces/IModelRegistry.sol";
 import {IReferee} from "../src/interfaces/IReferee.sol";
 import {MerkleTree} from "../src/libraries/MerkleTree.sol";
 import {Base, vm} from "./Base.sol";
+import {ScoreEvidence} from "./Packing.sol";
 
 /// @title A deployment with one datanet, one base, one adapter, and what actors sign
 abstract contract World is Base {
@@ -102,10 +103,9 @@ abstract contract World is Base {
     function answer(uint256 providerKey, address client, address contributor, uint256 number, uint256 lie)
         internal
         view
-        returns (IReferee.ScoreEvidence memory evidence)
+        returns (ScoreEvidence memory evidence)
     {
         IReferee.ScoreLeaf memory leaf = IReferee.ScoreLeaf({
-            requestId: keccak256(abi.encode(number)),
             sketchIndex: 0,
             recordHash: keccak256("record"),
             contributor: contributor,
@@ -113,7 +113,7 @@ abstract contract World is Base {
             score: 65_536 + lie,
             amountWei: 100
         });
-        evidence.receipt.requestId = leaf.requestId;
+        evidence.receipt.requestId = keccak256(abi.encode(number));
         evidence.receipt.client = client;
         evidence.receipt.provider = vm.addr(providerKey);
         evidence.receipt.adapterId = adapterId;
@@ -130,13 +130,23 @@ abstract contract World is Base {
     }
 
     /// @dev Commits to evidence, waits as long as it must, and shows it.
-    function challenge(address challenger, IReferee.ScoreEvidence memory evidence)
-        internal
-        returns (uint256 judgementId)
-    {
-        commitTo(challenger, abi.encode(evidence));
+    function challenge(address challenger, bytes memory packed) internal {
+        commitTo(challenger, abi.encode(packed));
         vm.prank(challenger);
-        return referee.challengeScore(evidence);
+        referee.challengeScore(packed);
+    }
+
+    /// @dev What the referee keeps the hash of when it judges this leaf.
+    function judgedLeaf(ScoreEvidence memory evidence) internal view returns (IReferee.JudgedLeaf memory) {
+        uint256 amountWei = evidence.leaf.amountWei;
+        if (amountWei > evidence.receipt.feeWei) amountWei = evidence.receipt.feeWei;
+        return IReferee.JudgedLeaf(
+            referee.receiptHashOf(evidence.receipt),
+            evidence.leafIndex,
+            evidence.leaf.contributor,
+            uint96(amountWei),
+            evidence.receipt.client
+        );
     }
 
     function commitTo(address challenger, bytes memory encoded) internal {

@@ -16,39 +16,50 @@ import {
   cosineQ16,
   createRandom,
   dotProduct,
+  type Hex,
   type MerkleTree,
   sketchBytes,
   squaredNorm,
+  toHex,
 } from '#crypto';
-import type { RefereeScoreEvidenceInput } from '../bindings/structs.ts';
-import { encodeScoreEvidence, evidenceCommitment } from '../evidence.ts';
+import { packScoreEvidence, type ScoreEvidence, type SketchLeaf } from '#protocol';
+import { encodeEvidence, evidenceCommitment, type JudgingFunction } from '../evidence.ts';
 import type { Chain } from '../harness.ts';
 import { OPEN_WEI } from '../presets.ts';
 import { domainOf, siblings } from './fixtures.ts';
 
 const coder = AbiCoder.defaultAbiCoder();
 
+const field = (text: string) => {
+  const [type, name] = text.split(' ') as [string, string];
+  return { name, type };
+};
 const RECEIPT_TYPES = {
   Receipt: [
-    { name: 'requestId', type: 'bytes32' },
-    { name: 'client', type: 'address' },
-    { name: 'provider', type: 'address' },
-    { name: 'adapterId', type: 'bytes32' },
-    { name: 'promptHash', type: 'bytes32' },
-    { name: 'outputHash', type: 'bytes32' },
-    { name: 'promptTokens', type: 'uint32' },
-    { name: 'outputTokens', type: 'uint32' },
-    { name: 'querySketchHash', type: 'bytes32' },
-    { name: 'queryNorm', type: 'uint256' },
-    { name: 'scoreRoot', type: 'bytes32' },
-    { name: 'scoreCount', type: 'uint32' },
-    { name: 'spanRoot', type: 'bytes32' },
-    { name: 'spanCount', type: 'uint32' },
-    { name: 'computeWei', type: 'uint256' },
-    { name: 'feeWei', type: 'uint256' },
-    { name: 'issuedAt', type: 'uint64' },
-  ],
+    'bytes32 adapterId',
+    'bytes32 querySketchHash',
+    'uint256 queryNorm',
+    'bytes32 scoreRoot',
+    'uint32 scoreCount',
+    'uint64 issuedAt',
+    'Answer answer',
+  ].map(field),
+  Answer: [
+    'bytes32 requestId',
+    'address client',
+    'address provider',
+    'bytes32 promptHash',
+    'bytes32 outputHash',
+    'uint32 promptTokens',
+    'uint32 outputTokens',
+    'bytes32 spanRoot',
+    'uint32 spanCount',
+    'uint256 computeWei',
+    'uint256 feeWei',
+  ].map(field),
 };
+/** The receipt as it is signed: with its answer in a struct of its own. */
+const nested = (receipt: Receipt) => ({ ...receipt, answer: receipt });
 
 export type Receipt = {
   requestId: string;
@@ -71,7 +82,6 @@ export type Receipt = {
 };
 
 export type ScoreLeaf = {
-  requestId: string;
   sketchIndex: number;
   recordHash: string;
   contributor: string;
@@ -81,7 +91,7 @@ export type ScoreLeaf = {
 };
 
 export function receiptHash(receipt: Receipt): string {
-  return TypedDataEncoder.from(RECEIPT_TYPES).hash(receipt);
+  return TypedDataEncoder.from(RECEIPT_TYPES).hash(nested(receipt));
 }
 
 export function signReceipt(
@@ -90,7 +100,7 @@ export function signReceipt(
   receipt: Receipt,
   domain = domainOf(chain, 'Referee'),
 ): Promise<string> {
-  return provider.signTypedData(domain, RECEIPT_TYPES, receipt);
+  return provider.signTypedData(domain, RECEIPT_TYPES, nested(receipt));
 }
 
 export type Sketch = {
@@ -112,16 +122,8 @@ export function sketchLeafBytes(leaf: Sketch): Uint8Array {
 export function scoreLeafBytes(leaf: ScoreLeaf): Uint8Array {
   return getBytes(
     coder.encode(
-      ['bytes32', 'uint256', 'bytes32', 'address', 'int256', 'uint256', 'uint256'],
-      [
-        leaf.requestId,
-        leaf.sketchIndex,
-        leaf.recordHash,
-        leaf.contributor,
-        leaf.dot,
-        leaf.score,
-        leaf.amountWei,
-      ],
+      ['uint256', 'bytes32', 'address', 'int256', 'uint256', 'uint256'],
+      [leaf.sketchIndex, leaf.recordHash, leaf.contributor, leaf.dot, leaf.score, leaf.amountWei],
     ),
   );
 }
@@ -161,7 +163,6 @@ export function serve(
   const leaves = sketches.map((sketch, sketchIndex): ScoreLeaf => {
     const dot = dotProduct(query, sketch.sketch);
     return {
-      requestId,
       sketchIndex,
       recordHash: sketch.recordHash,
       contributor: sketch.contributor,
@@ -195,50 +196,57 @@ export function serve(
   return { query, sketches, sketchTree: buildTree(sketches.map(sketchLeafBytes)), leaves, receipt };
 }
 
-/** The evidence against leaf `index` of a served answer. */
-export function evidenceOf(
-  served: Served,
-  index: number,
-  signature: string,
-): RefereeScoreEvidenceInput {
+const lowerCase = <T extends object>(value: T): T =>
+  Object.fromEntries(
+    Object.entries(value).map(([k, v]) => [k, typeof v === 'string' ? v.toLowerCase() : v]),
+  ) as T;
+
+/** A record's sketch as evidence shows it. */
+export function recordOf(sketch: Sketch, proof: readonly string[]): ScoreEvidence['record'] {
+  const leaf = { ...lowerCase(sketch), norm: squaredNorm(sketch.sketch) };
+  return { leaf: leaf as SketchLeaf, proof: proof as Hex[] };
+}
+
+/** The evidence against leaf `index` of a served answer of the first adapter. */
+export function evidenceOf(served: Served, index: number, signature: string): ScoreEvidence {
   const leaf = served.leaves[index]!;
-  const place = Math.min(leaf.sketchIndex, served.sketches.length - 1);
-  const sketch = served.sketches[place]!;
+  const sketch = served.sketches[leaf.sketchIndex];
   return {
-    receipt: served.receipt,
-    signature,
-    leaf,
+    receipt: lowerCase(served.receipt) as unknown as ScoreEvidence['receipt'],
+    signature: signature as Hex,
+    adapterIndex: 0,
+    leaf: lowerCase(leaf) as unknown as ScoreEvidence['leaf'],
     leafIndex: index,
-    leafProof: siblings(buildTree(served.leaves.map(scoreLeafBytes)), index),
-    querySketch: sketchBytes(served.query),
-    sketchLeaf: {
-      recordHash: sketch.recordHash,
-      contributor: sketch.contributor,
-      cluster: sketch.cluster,
-      registeredAt: sketch.registeredAt,
-      norm: squaredNorm(sketch.sketch),
-      sketch: sketchBytes(sketch.sketch),
-    },
-    sketchProof: siblings(served.sketchTree, place),
+    leafProof: siblings(buildTree(served.leaves.map(scoreLeafBytes)), index) as Hex[],
+    querySketch: served.query,
+    record:
+      sketch === undefined ? null : recordOf(sketch, siblings(served.sketchTree, leaf.sketchIndex)),
   };
 }
 
-export async function commitEvidence(
+/** Commits to what a function of the Referee will judge. */
+export async function commitEvidence<F extends JudgingFunction>(
   chain: Chain,
   challenger: Wallet,
-  evidence: RefereeScoreEvidenceInput,
+  fn: F,
+  args: Parameters<typeof encodeEvidence<F>>[1],
 ): Promise<string> {
-  const commitment = evidenceCommitment(challenger.address, encodeScoreEvidence(evidence));
+  const commitment = evidenceCommitment(challenger.address, encodeEvidence(fn, args));
   await chain.send(challenger, 'Referee', 'commitEvidence', [commitment]);
   return commitment;
 }
 
-/** Commits evidence and shows it one block later. */
+/** Commits to evidence about a leaf, or to its bytes, and shows it one block later. */
 export async function challenge(
   chain: Chain,
   challenger: Wallet,
-  evidence: RefereeScoreEvidenceInput,
+  evidence: ScoreEvidence | string,
 ) {
-  await commitEvidence(chain, challenger, evidence);
-  return chain.send(challenger, 'Referee', 'challengeScore', [evidence]);
+  const packed = typeof evidence === 'string' ? evidence : packedOf(evidence);
+  await commitEvidence(chain, challenger, 'challengeScore', [packed]);
+  return chain.send(challenger, 'Referee', 'challengeScore', [packed]);
 }
+
+/** Evidence as the argument of challengeScore, or of findScore with the answer's hash. */
+export const packedOf = (evidence: ScoreEvidence, answer: 'open' | 'hash' = 'open'): Hex =>
+  toHex(packScoreEvidence(evidence, answer));

@@ -3,17 +3,18 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { getBytes, hexlify, id, type Wallet } from 'ethers';
 import { buildTree, createRandom, type MerkleTree } from '#crypto';
+import { type JudgedLeaf, judgedLeaf } from '#protocol';
 import { TaskEscrowState } from '../bindings/structs.ts';
 import { Reverted, startChain } from '../harness.ts';
 import { OPEN_WEI } from '../presets.ts';
 import {
-  commitEvidence,
   evidenceOf,
   receiptHash,
   type Served,
   type Sketch,
   seededSketch,
   serve,
+  challenge as showEvidence,
   signReceipt,
   sketchLeafBytes,
   sketchNear,
@@ -47,7 +48,7 @@ const DEFAULT_SEED = 'conservation';
 const seed = process.env['OPENLEDGER_TEST_SEED'] ?? DEFAULT_SEED;
 
 const chain = await startChain('local', 10);
-const { Staking, TaskEscrow, Epochs, Referee } = chain.contracts;
+const { Staking, TaskEscrow, Epochs } = chain.contracts;
 const random = createRandom(getBytes(id(seed)), 'conservation');
 const people = chain.wallets;
 const everybody = [...people, chain.deployer, chain.treasury];
@@ -66,6 +67,7 @@ const result = resultOf(hexlify(sketchTree.root), sketches.length);
 
 /** What the off-chain parties remember. */
 const verdicts = new Map<string, bigint>();
+const judged: JudgedLeaf[] = [];
 const cumulative = new Map<string, bigint>();
 let payouts: Payout[] = [];
 let paidOut = 0n;
@@ -123,10 +125,10 @@ const actions: Record<string, () => Promise<unknown>> = {
     const wrong = await answer(true);
     await challenge(served.length - 1, wrong);
     await anchorNext();
-    return withhold(Number(await Referee.judgementCount()));
+    return withhold(judged.length);
   },
   challenge: () => challenge(random.below(served.length + 1), random.below(3)),
-  withhold: async () => withhold(1 + random.below(Number(await Referee.judgementCount()) + 1)),
+  withhold: async () => withhold(1 + random.below(judged.length + 1)),
   anchor: anchorNext,
   finalise: async () => chain.send(someone(), 'Epochs', 'finalise', [await Epochs.epochCount()]),
   claim: () => {
@@ -224,17 +226,18 @@ async function challenge(place: number, leaf: number): Promise<unknown> {
   if (found === undefined) return undefined;
   const challenger = someone();
   const evidence = evidenceOf(found.answer, leaf, found.signature);
-  await commitEvidence(chain, challenger, evidence);
-  return chain.send(challenger, 'Referee', 'challengeScore', [evidence]);
+  const receipt = await showEvidence(chain, challenger, evidence);
+  judged.push(judgedLeaf(evidence.receipt, evidence.leaf, leaf));
+  return receipt;
 }
 
 async function withhold(judgementId: number): Promise<unknown> {
-  if (judgementId > Number(await Referee.judgementCount())) return undefined;
-  const { receiptHash: hash } = await Referee.getJudgement(judgementId);
-  const place = anchored.indexOf(hash);
+  const leaf = judged[judgementId - 1];
+  if (leaf === undefined) return undefined;
+  const place = anchored.indexOf(leaf.receiptHash);
   if (place < 0) return undefined;
   return chain.send(someone(), 'Referee', 'withholdLeaf', [
-    judgementId,
+    leaf,
     await Epochs.epochCount(),
     place,
     siblings(receipts, place),

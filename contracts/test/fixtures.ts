@@ -101,6 +101,35 @@ export async function publish(
   return { datanetId, version: 1 };
 }
 
+/** Registers an adapter as the task escrow does, without a task. */
+export async function registerAdapter(
+  chain: Chain,
+  owner: Wallet,
+  provider: Wallet,
+  sketchRoot: string,
+  sketchCount: number,
+): Promise<string> {
+  const adapter = {
+    adapterId: id('x'),
+    baseHash: id('x'),
+    datanetId: id('x'),
+    version: 1,
+    sketchCount,
+    registeredAt: 0,
+    owner: owner.address,
+    provider: provider.address,
+    taskId: 1,
+    adapterHash: id('x'),
+    sketchRoot,
+    traceRoot: id('x'),
+    manifest: id('x'),
+    name: 'a',
+  };
+  const { TaskEscrow } = chain.deployment.contracts;
+  await chain.sendAs(TaskEscrow, 'ModelRegistry', 'registerAdapter', [adapter]);
+  return chain.contracts.ModelRegistry.adapterIdOf(1, id('x'));
+}
+
 export const SEGMENTS = 8;
 
 export async function announce(

@@ -1,32 +1,13 @@
 /** Gas of what is called often or in disputes, printed, with the limits that we hold ourselves to. */
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
-import {
-  Contract,
-  concat,
-  hexlify,
-  Interface,
-  id,
-  keccak256,
-  randomBytes,
-  toBeHex,
-  type Wallet,
-} from 'ethers';
+import { Contract, hexlify, Interface, id, randomBytes, type Wallet } from 'ethers';
 import { sketchBytes } from '#crypto';
 import { LibraryProbeAbi, LibraryProbeBytecode } from '../bindings/library-probe.ts';
 import { startChain } from '../harness.ts';
 import { presets } from '../presets.ts';
-import {
-  commitEvidence,
-  evidenceOf,
-  type Sketch,
-  scoreLeafBytes,
-  seededSketch,
-  serve,
-  signReceipt,
-  sketchLeafBytes,
-  sketchNear,
-} from './answers.ts';
+import { challenge, seededSketch } from './answers.ts';
+import { collectTwice, deepAdapter } from './deep.ts';
 import {
   anchor,
   announce,
@@ -40,7 +21,6 @@ import {
   resultOf,
   revealResult,
   siblings,
-  signVoucher,
   stake,
   VERIFIER,
 } from './fixtures.ts';
@@ -73,70 +53,15 @@ describe('gas', () => {
 
   for (const depth of [10, 20]) {
     test(`challengeScore with two proofs of depth ${depth}`, async () => {
-      const query = seededSketch(1);
-      const sketch: Sketch = {
-        recordHash: id('record'),
-        contributor: client.address,
-        cluster: 0,
-        registeredAt: 1,
-        sketch: sketchNear(10, query),
-      };
-      // A tree of depth 20 has a million leaves: only the path to leaf 0 is real, which is all a proof shows.
-      const path = Array.from({ length: depth }, () => hexlify(randomBytes(32)));
-      const count = 2 ** depth;
-      const { sketchRoot, scoreRoot } = rootsOf(sketchLeafBytes(sketch), path, count);
-      const adapter = {
-        adapterId: id('x'),
-        baseHash: id('x'),
-        datanetId: id('x'),
-        version: 1,
-        sketchCount: count,
-        registeredAt: 0,
-        owner: client.address,
-        provider: provider.address,
-        taskId: 1,
-        adapterHash: id('x'),
-        sketchRoot,
-        traceRoot: id('x'),
-        manifest: id('x'),
-        name: 'a',
-      };
-      await chain.sendAs(
-        chain.deployment.contracts.TaskEscrow,
-        'ModelRegistry',
-        'registerAdapter',
-        [adapter],
-      );
-      const adapterId = await chain.contracts.ModelRegistry.adapterIdOf(1, id('x'));
-      const served = serve(
-        { client: client.address, provider: provider.address, adapterId, feeWei: 1_000_000n },
-        [sketch],
-        (leaves) => {
-          leaves[0]!.score += 1;
-        },
-      );
-      served.receipt.scoreRoot = scoreRoot(scoreLeafBytes(served.leaves[0]!));
-      served.receipt.scoreCount = count;
-      const signature = await signReceipt(chain, provider, served.receipt);
-      const evidence = { ...evidenceOf(served, 0, signature), leafProof: path, sketchProof: path };
-      await commitEvidence(chain, challenger, evidence);
-      const receipt = await chain.send(challenger, 'Referee', 'challengeScore', [evidence]);
+      const wrongAnswer = await deepAdapter(chain, client, provider, depth);
+      const { evidence } = await wrongAnswer('request');
+      const receipt = await challenge(chain, challenger, evidence);
       note(
         `Referee.challengeScore, two proofs of depth ${depth}, slash`,
         receipt.gasUsed,
-        400_000n,
+        270_000n,
       );
     });
-  }
-
-  /** Roots over a leaf at place 0 with these siblings, in the way that the Referee hashes them. */
-  function rootsOf(leaf: Uint8Array, path: readonly string[], count: number) {
-    const rootOf = (bytes: Uint8Array) => {
-      let top = keccak256(concat(['0x00', bytes]));
-      for (const sibling of path) top = keccak256(concat(['0x01', top, sibling]));
-      return keccak256(concat(['0x02', toBeHex(count, 32), top]));
-    };
-    return { sketchRoot: rootOf(leaf), scoreRoot: rootOf };
   }
 
   test('anchor, finalise, and claims at depth 10', async () => {
@@ -171,28 +96,7 @@ describe('gas', () => {
   });
 
   test('collecting a batch of vouchers again', async () => {
-    const clients = chain.wallets.slice(3, 18);
-    const vouchersAt = async (computeWei: bigint, feeWei: bigint) => {
-      const vouchers = clients.map(({ address }) => ({
-        client: address,
-        provider: provider.address,
-        cumulativeComputeWei: computeWei,
-        cumulativeFeeWei: feeWei,
-      }));
-      const signatures = await Promise.all(
-        vouchers.map((voucher, i) => signVoucher(chain, clients[i]!, voucher)),
-      );
-      return [vouchers, signatures] as const;
-    };
-    for (const from of clients) {
-      await chain.send(from, 'InferenceEscrow', 'deposit', [provider.address], 100_000_000n);
-    }
-    await chain.send(provider, 'InferenceEscrow', 'collect', [
-      ...(await vouchersAt(1n, 1_000_000n)),
-    ]);
-    const { gasUsed } = await chain.send(provider, 'InferenceEscrow', 'collect', [
-      ...(await vouchersAt(2n, 2_000_000n)),
-    ]);
+    const { gasUsed } = await collectTwice(chain, chain.wallets.slice(3, 18), provider);
     note('InferenceEscrow.collect, batch of 15 again, each', gasUsed / 15n, 27_000n);
   });
 

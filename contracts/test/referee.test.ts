@@ -1,18 +1,32 @@
 /** Referee: a wrong score is slashed to the wei and withheld, a right one is safe, evidence cannot be stolen. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { getBytes, hexlify, id, keccak256, recoverAddress, type Wallet } from 'ethers';
-import { buildTree, type MerkleTree } from '#crypto';
-import { RefereeFault } from '../bindings/structs.ts';
-import { encodeScoreEvidence, evidenceCommitment } from '../evidence.ts';
-import { startChain } from '../harness.ts';
+import {
+  concat,
+  dataLength,
+  dataSlice,
+  type EventLog,
+  getBytes,
+  hexlify,
+  id,
+  keccak256,
+  recoverAddress,
+  type Wallet,
+} from 'ethers';
+import { buildTree, type Hex, type MerkleTree } from '#crypto';
+import { type JudgedLeaf, judgedLeaf, type ScoreEvidence } from '#protocol';
+import { RefereeFault, RefereeLeafState } from '../bindings/structs.ts';
+import { encodeEvidence, evidenceCommitment } from '../evidence.ts';
+import { Reverted, startChain } from '../harness.ts';
 import { OPEN_WEI, presets } from '../presets.ts';
 import {
   challenge,
   commitEvidence,
   evidenceOf,
+  packedOf,
   type Receipt,
   receiptHash,
+  recordOf,
   type ScoreLeaf,
   type Served,
   type Sketch,
@@ -39,7 +53,6 @@ import {
   siblings,
   stake,
   tagged,
-  toReverted,
   toVoting,
   VERIFIER,
   vote,
@@ -90,13 +103,37 @@ const answer = (alter?: Alter): Served =>
     alter,
   );
 /** The evidence against a leaf, with the proof against the sketches of the whole version. */
-async function proveAgainst(
-  served: Served,
-  index: number,
-  place = served.leaves[index]!.sketchIndex,
-) {
+async function proveAgainst(served: Served, index: number): Promise<ScoreEvidence> {
   const evidence = evidenceOf(served, index, await signReceipt(chain, provider, served.receipt));
-  return { ...evidence, sketchProof: siblings(sketchTree, Math.min(place, 4)) };
+  const place = served.leaves[index]!.sketchIndex;
+  const sketch = sketches[place];
+  return {
+    ...evidence,
+    record: sketch === undefined ? null : recordOf(sketch, siblings(sketchTree, place)),
+  };
+}
+/** What the contract finds, with the answer open or by its hash. */
+async function find(evidence: ScoreEvidence) {
+  const open = await Referee.findScore(packedOf(evidence));
+  assert.deepEqual(await Referee.findScore(packedOf(evidence, 'hash')), open);
+  return open;
+}
+const leafOf = ({ receipt, leaf, leafIndex }: ScoreEvidence) =>
+  judgedLeaf(receipt, leaf, leafIndex);
+/** The error that refuses a call. */
+async function revertedBy(call: Promise<unknown>): Promise<Reverted> {
+  const refused = await call.then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  assert.ok(refused instanceof Reverted, String(refused));
+  return refused;
+}
+/** The last verdict that the referee logged. */
+async function lastVerdict() {
+  const { ScoreJudged } = Referee.filters;
+  const logs = await Referee.queryFilter(ScoreJudged!());
+  return (logs.at(-1) as EventLog).args;
 }
 const inflate: Alter = (leaves) => {
   leaves[1]!.score += 1;
@@ -113,18 +150,21 @@ describe('Referee: wrong leaves', () => {
     const account = await Staking.getAccount(provider.address);
     assert.equal(account.servingLockWei, 0n);
     assert.equal(account.stakeWei, 100n * OPEN_WEI - lock);
-    const judgement = await Referee.getJudgement(1);
-    assert.equal(judgement.fault, RefereeFault.Score);
-    assert.equal(judgement.slashedWei, lock);
-    assert.equal(judgement.challenger, challenger.address);
-    assert.equal(judgement.client, client.address);
-    assert.equal(judgement.contributor, bob.address);
-    assert.equal(judgement.amountWei, FEE / 10n);
-    assert.equal(judgement.receiptHash, receiptHash(served.receipt));
-    assert.equal(judgement.withheld, false);
-    assert.equal(await Referee.judgementOf(receiptHash(served.receipt), 1), 1n);
-    assert.equal((await Referee.getJudgements(1, 9)).length, 1);
-    assert.equal((await Referee.getJudgements(0, 9)).length, 0);
+    const verdict = await lastVerdict();
+    assert.deepEqual(verdict.toObject(), {
+      receiptHash: receiptHash(served.receipt),
+      provider: provider.address,
+      challenger: challenger.address,
+      leafIndex: 1n,
+      contributor: bob.address,
+      amountWei: FEE / 10n,
+      client: client.address,
+      fault: RefereeFault.Score,
+      slashedWei: lock,
+    });
+    const hash = receiptHash(served.receipt);
+    assert.equal(await Referee.stateOf(hash, 1), RefereeLeafState.Judged);
+    assert.equal(await Referee.stateOf(hash, 0), RefereeLeafState.Unjudged);
     await assertConserved(chain);
   });
 
@@ -153,12 +193,6 @@ describe('Referee: wrong leaves', () => {
       },
       RefereeFault.OtherContributor,
     ],
-    "another request's id": [
-      (leaves) => {
-        leaves[1]!.requestId = id('other');
-      },
-      RefereeFault.OtherRequest,
-    ],
     'a record that the adapter was not trained on': [
       (leaves) => {
         leaves[1]!.sketchIndex = 5;
@@ -175,9 +209,9 @@ describe('Referee: wrong leaves', () => {
   for (const [what, [alter, fault]] of Object.entries(wrong)) {
     test(`${what} is slashed`, async () => {
       const evidence = await proveAgainst(answer(alter), 1);
-      assert.equal((await Referee.findScore(evidence)).fault, fault);
+      assert.equal((await find(evidence)).fault, fault);
       await challenge(chain, challenger, evidence);
-      assert.equal((await Referee.getJudgement(1)).fault, fault);
+      assert.equal((await lastVerdict())['fault'], fault);
       assert.equal((await Staking.getAccount(provider.address)).servingLockWei, 0n);
     });
   }
@@ -188,7 +222,7 @@ describe('Referee: wrong leaves', () => {
       sketches,
     );
     const evidence = await proveAgainst(served, 4);
-    const finding = await Referee.findScore(evidence);
+    const finding = await find(evidence);
     assert.equal(finding.passes, false);
     assert.equal(finding.fault, RefereeFault.BelowThreshold);
     await challenge(chain, challenger, evidence);
@@ -201,8 +235,8 @@ describe('Referee: wrong leaves', () => {
       receipt.issuedAt += 1;
     });
     await challenge(chain, challenger, await proveAgainst(again, 1));
-    assert.equal((await Referee.getJudgement(2)).slashedWei, 0n);
-    assert.equal(await Referee.judgementCount(), 2n);
+    assert.equal((await lastVerdict())['slashedWei'], 0n);
+    assert.equal(await Referee.stateOf(receiptHash(again.receipt), 1), RefereeLeafState.Judged);
   });
 
   test('every wrong leaf of a receipt is judged once', async () => {
@@ -235,7 +269,7 @@ describe('Referee: right leaves and bad evidence', () => {
       receipt.issuedAt = now;
     });
     await challenge(chain, challenger, await proveAgainst(after, 1));
-    assert.equal((await Referee.getJudgement(1)).fault, RefereeFault.BelowThreshold);
+    assert.equal((await lastVerdict())['fault'], RefereeFault.BelowThreshold);
   });
 
   test('RefereeScoreCorrect: an honest provider cannot be slashed', async () => {
@@ -258,9 +292,9 @@ describe('Referee: right leaves and bad evidence', () => {
       await signReceipt(chain, thief, served.receipt),
       await signReceipt(chain, provider, served.receipt, domainOf(chain, 'Referee', 1)),
       await signReceipt(chain, provider, served.receipt, domainOf(chain, 'InferenceEscrow')),
-      '0x',
+      `0x${'00'.repeat(64)}1b`,
     ];
-    for (const signature of signatures) {
+    for (const signature of signatures as Hex[]) {
       await refuses(
         challenge(chain, challenger, { ...evidence, signature }),
         'RefereeReceiptSignerMismatch',
@@ -268,60 +302,96 @@ describe('Referee: right leaves and bad evidence', () => {
     }
   });
 
-  test('LeafProofInvalid, SketchProofInvalid, QuerySketchMismatch, SketchLength', async () => {
+  test('RefereeReceiptSignerMismatch: what the provider signed is refused with anything in it changed', async () => {
+    const evidence = await proveAgainst(answer(inflate), 1);
+    const { receipt, leaf, leafIndex, querySketch } = evidence;
+    const altered: ScoreEvidence[] = [
+      ...Object.entries(receipt).map(([name, value]): ScoreEvidence => {
+        const changed =
+          typeof value === 'string' ? `${value.slice(0, -1)}${value.endsWith('1') ? '2' : '1'}` : 3;
+        return { ...evidence, receipt: { ...receipt, [name]: changed } };
+      }),
+      { ...evidence, leaf: { ...leaf, score: leaf.score + 1 } },
+      { ...evidence, leaf: { ...leaf, amountWei: leaf.amountWei + 1n } },
+      { ...evidence, leafIndex: leafIndex - 1 },
+      { ...evidence, leafProof: evidence.leafProof.toReversed() },
+      { ...evidence, querySketch: querySketch.map((value, i) => (i === 3 ? value ^ 1 : value)) },
+    ];
+    let refused = 0;
+    for (const each of altered) {
+      const packed = packedOf(each);
+      // What is computed is not sent: these two cannot be changed at all.
+      if (packed === packedOf(evidence)) continue;
+      await refuses(challenge(chain, challenger, packed), 'RefereeReceiptSignerMismatch');
+      refused += 1;
+    }
+    // All but adapterId, querySketchHash and scoreRoot, which follow from the rest.
+    assert.equal(refused, altered.length - 3);
+  });
+
+  test('RefereeSketchProofInvalid: only what the adapter was trained on is evidence', async () => {
+    const evidence = await proveAgainst(answer(inflate), 1);
+    const record = evidence.record!;
+    const others = [
+      recordOf(sketches[1]!, siblings(sketchTree, 0)),
+      { ...record, leaf: { ...record.leaf, cluster: 9 } },
+      { ...record, leaf: { ...record.leaf, registeredAt: 9 } },
+      { ...record, leaf: { ...record.leaf, norm: 9 } },
+    ];
+    for (const other of others) {
+      await refuses(
+        challenge(chain, challenger, { ...evidence, record: other }),
+        'RefereeSketchProofInvalid',
+      );
+    }
+  });
+
+  test('RefereeEvidenceLength, RefereeEvidenceForm, RefereeLeafOutside: hostile bytes', async () => {
+    const evidence = await proveAgainst(answer(inflate), 1);
+    const packed = packedOf(evidence);
+    const length = dataLength(packed);
+    const lengths = [0, 1, 64, 65, 96, 309, 400, length - 257, length - 32, length - 1];
+    for (const short of lengths) {
+      const cut = dataSlice(packed, 0, short);
+      // What is missing reads as zeros, which make some other evidence, and never a verdict.
+      const { error } = await revertedBy(challenge(chain, challenger, cut));
+      const expected =
+        short < 65 ? ['RefereeLeafOutside'] : ['RefereeEvidenceLength', 'RefereeLeafOutside'];
+      assert.ok(expected.includes(error), `${short}: ${error}`);
+    }
+    for (const tail of ['0x00', `0x${'00'.repeat(32)}`]) {
+      await refuses(challenge(chain, challenger, concat([packed, tail])), 'RefereeEvidenceLength', [
+        BigInt(length + dataLength(tail)),
+        BigInt(length),
+      ]);
+    }
+    for (const form of ['0x04', '0xff']) {
+      await refuses(
+        challenge(chain, challenger, concat([form, dataSlice(packed, 1)])),
+        'RefereeEvidenceForm',
+        [BigInt(form)],
+      );
+    }
+    // An answer that stays hidden is enough to find the fault, not to divide what it costs.
+    await refuses(challenge(chain, challenger, packedOf(evidence, 'hash')), 'RefereeEvidenceForm', [
+      0n,
+    ]);
+    // A leaf in short form of a record that is not there.
+    const nowhere = { ...evidence, leaf: { ...evidence.leaf, sketchIndex: 99 } };
+    await refuses(challenge(chain, challenger, packedOf(nowhere)), 'RefereeEvidenceForm', [1n]);
+    await refuses(
+      challenge(chain, challenger, { ...evidence, leafIndex: 4 }),
+      'RefereeLeafOutside',
+      [4n, 4n],
+    );
+  });
+
+  test('ModelRegistryNoAdapterAt: an unregistered adapter cannot be judged', async () => {
     const evidence = await proveAgainst(answer(inflate), 1);
     await refuses(
-      challenge(chain, challenger, { ...evidence, leafIndex: 0 }),
-      'RefereeLeafProofInvalid',
-    );
-    await refuses(
-      challenge(chain, challenger, { ...evidence, leafProof: [] }),
-      'RefereeLeafProofInvalid',
-    );
-    await refuses(
-      challenge(chain, challenger, { ...evidence, sketchProof: siblings(sketchTree, 0) }),
-      'RefereeSketchProofInvalid',
-    );
-    await refuses(
-      challenge(chain, challenger, {
-        ...evidence,
-        sketchLeaf: { ...evidence.sketchLeaf, norm: 1n },
-      }),
-      'RefereeSketchProofInvalid',
-    );
-    await refuses(
-      challenge(chain, challenger, { ...evidence, querySketch: new Uint8Array(256) }),
-      'RefereeQuerySketchMismatch',
-    );
-    await refuses(
-      challenge(chain, challenger, {
-        ...evidence,
-        sketchLeaf: { ...evidence.sketchLeaf, sketch: new Uint8Array(255) },
-      }),
-      'RefereeSketchLength',
-      [255n],
-    );
-  });
-
-  test('Int8DotLength: a query sketch of another length is no evidence', async () => {
-    const short = new Uint8Array(32);
-    const served = answer((_leaves, receipt) => {
-      receipt.querySketchHash = keccak256(short);
-    });
-    await refuses(
-      challenge(chain, challenger, { ...(await proveAgainst(served, 1)), querySketch: short }),
-      'Int8DotLength',
-      [32n, 256n],
-    );
-  });
-
-  test('an unregistered adapter cannot be judged', async () => {
-    const served = answer((_leaves, receipt) => {
-      receipt.adapterId = id('none');
-    });
-    await refuses(
-      challenge(chain, challenger, await proveAgainst(served, 1)),
-      'ModelRegistryAdapterUnknown',
+      challenge(chain, challenger, { ...evidence, adapterIndex: 1 }),
+      'ModelRegistryNoAdapterAt',
+      [1n],
     );
   });
 });
@@ -329,14 +399,15 @@ describe('Referee: right leaves and bad evidence', () => {
 describe('Referee: evidence is bound to its sender and to an earlier block', () => {
   test('RefereeEvidenceNotCommitted: a thief cannot show what another committed', async () => {
     const evidence = await proveAgainst(answer(inflate), 1);
-    const encoded = encodeScoreEvidence(evidence);
+    const packed = packedOf(evidence);
+    const encoded = encodeEvidence('challengeScore', [packed]);
     assert.equal(
       await Referee.evidenceCommitmentOf(thief.address, keccak256(encoded)),
       tagged('openledger/evidence/1', ['address', 'bytes32'], [thief.address, keccak256(encoded)]),
     );
-    await commitEvidence(chain, challenger, evidence);
+    await commitEvidence(chain, challenger, 'challengeScore', [packed]);
     await refuses(
-      chain.send(thief, 'Referee', 'challengeScore', [evidence]),
+      chain.send(thief, 'Referee', 'challengeScore', [packed]),
       'RefereeEvidenceNotCommitted',
       [evidenceCommitment(thief.address, encoded)],
     );
@@ -347,22 +418,26 @@ describe('Referee: evidence is bound to its sender and to an earlier block', () 
       ]),
       'RefereeEvidenceKnown',
     );
-    await chain.send(challenger, 'Referee', 'challengeScore', [evidence]);
-    assert.equal((await Referee.getJudgement(1)).challenger, challenger.address);
+    await chain.send(challenger, 'Referee', 'challengeScore', [packed]);
+    assert.equal((await lastVerdict())['challenger'], challenger.address);
+    // Used up, its slot refunded: what is judged cannot be judged again with it.
+    assert.equal(await Referee.evidenceBlock(evidenceCommitment(challenger.address, encoded)), 0n);
   });
 
   test('RefereeEvidenceTooEarly: not in the block of its commitment', async () => {
     const evidence = await proveAgainst(answer(inflate), 1);
-    const commitment = evidenceCommitment(challenger.address, encodeScoreEvidence(evidence));
+    const packed = packedOf(evidence);
+    const encoded = encodeEvidence('challengeScore', [packed]);
+    const commitment = evidenceCommitment(challenger.address, encoded);
     const [first, second] = await chain.together(challenger, [
       ['Referee', 'commitEvidence', [commitment]],
-      ['Referee', 'challengeScore', [evidence]],
+      ['Referee', 'challengeScore', [packed]],
     ]);
     assert.equal(first, null);
     assert.equal(second?.error, 'RefereeEvidenceTooEarly');
     const block = await Referee.evidenceBlock(commitment);
     assert.deepEqual(second?.args, [commitment, block + 1n]);
-    await chain.send(challenger, 'Referee', 'challengeScore', [evidence]);
+    await chain.send(challenger, 'Referee', 'challengeScore', [packed]);
   });
 
   test('evidence changed after the commitment is other evidence', async () => {
@@ -370,75 +445,100 @@ describe('Referee: evidence is bound to its sender and to an earlier block', () 
       leaves[0]!.score += 1;
       leaves[1]!.score += 1;
     });
-    await commitEvidence(chain, challenger, await proveAgainst(served, 1));
+    const committed = packedOf(await proveAgainst(served, 1));
+    const shown = packedOf(await proveAgainst(served, 0));
+    await commitEvidence(chain, challenger, 'challengeScore', [committed]);
     await refuses(
-      chain.send(challenger, 'Referee', 'challengeScore', [await proveAgainst(served, 0)]),
+      chain.send(challenger, 'Referee', 'challengeScore', [shown]),
       'RefereeEvidenceNotCommitted',
     );
   });
 });
 
 describe('Referee: the wrong leaf is never paid', () => {
-  async function judged(): Promise<{ served: Served; receipts: MerkleTree }> {
+  async function judged(): Promise<{
+    hash: string;
+    leaf: JudgedLeaf;
+    evidence: ScoreEvidence;
+    receipts: MerkleTree;
+  }> {
     const served = answer(inflate);
     await pay(chain, client, provider, OPEN_WEI, FEE);
-    await challenge(chain, challenger, await proveAgainst(served, 1));
-    const hashes = [receiptHash(served.receipt), id('other receipt')].sort();
-    return { served, receipts: buildTree(hashes.map((hash) => getBytes(hash))) };
+    const evidence = await proveAgainst(served, 1);
+    const hash = receiptHash(served.receipt);
+    const hashes = [hash, id('other receipt')].sort();
+    const receipts = buildTree(hashes.map((each) => getBytes(each)));
+    return { hash, leaf: leafOf(evidence), evidence, receipts };
   }
   const payouts = [
     { account: alice.address, cumulativeWei: 2n * (FEE / 10n) },
     { account: bob.address, cumulativeWei: 2n * (FEE / 10n) },
   ];
-
-  test('its amount comes off the contributor and is credited to the client', async () => {
-    const { served, receipts } = await judged();
-    await anchor(chain, challenger, payouts, receipts);
-    const hash = receiptHash(served.receipt);
-    const place = hash < id('other receipt') ? 0 : 1;
-    await refuses(
-      chain.send(thief, 'Referee', 'withholdLeaf', [
-        1,
-        1,
-        1 - place,
-        siblings(receipts, 1 - place),
-      ]),
-      'RefereeReceiptNotAnchored',
-      [1n, 1n, BigInt(1 - place)],
-    );
-    await chain.send(thief, 'Referee', 'withholdLeaf', [1, 1, place, siblings(receipts, place)]);
-    await refuses(
-      chain.send(thief, 'Referee', 'withholdLeaf', [1, 1, place, siblings(receipts, place)]),
-      'RefereeAlreadyWithheld',
-      [1n],
-    );
-    assert.equal((await Referee.getJudgement(1)).withheld, true);
+  /** Bob is paid but half of what he is owed, and the client the other half. */
+  async function assertWithheld(): Promise<void> {
     await finalise(chain, 1n);
     const before = await chain.provider.getBalance(bob.address);
-    await chain.send(bob, 'Epochs', 'claim', [
-      bob.address,
-      payouts[1]!.cumulativeWei,
-      1,
-      siblings(payoutTree(payouts), 1),
-    ]);
+    const proof = siblings(payoutTree(payouts), 1);
+    const { cumulativeWei } = payouts[1]!;
+    await chain.send(bob, 'Epochs', 'claim', [bob.address, cumulativeWei, 1, proof]);
     assert.equal((await chain.provider.getBalance(bob.address)) - before, FEE / 10n);
     assert.equal(await Epochs.credits(client.address), FEE / 10n);
     await assertConserved(chain);
+  }
+
+  test('RefereeReceiptNotAnchored, RefereeAlreadyWithheld: its amount comes off the contributor, for the client', async () => {
+    const { hash, leaf, evidence, receipts } = await judged();
+    await challenge(chain, challenger, evidence);
+    await anchor(chain, challenger, payouts, receipts);
+    const place = hash < id('other receipt') ? 0 : 1;
+    const withhold = (of: JudgedLeaf, at = place) =>
+      chain.send(thief, 'Referee', 'withholdLeaf', [of, 1, at, siblings(receipts, at)]);
+    await refuses(withhold(leaf, 1 - place), 'RefereeReceiptNotAnchored', [
+      hash,
+      1n,
+      BigInt(1 - place),
+    ]);
+    for (const other of [
+      { ...leaf, amountWei: leaf.amountWei + 1n },
+      { ...leaf, client: thief.address as Hex },
+      { ...leaf, contributor: alice.address as Hex },
+    ])
+      await refuses(withhold(other), 'RefereeUnknownJudgement', [hash, 1n]);
+    await withhold(leaf);
+    await refuses(withhold(leaf), 'RefereeAlreadyWithheld', [hash, 1n]);
+    assert.equal(await Referee.stateOf(hash, 1), RefereeLeafState.Withheld);
+    await assertWithheld();
+  });
+
+  test('in an epoch that is anchored, one transaction slashes, credits and withholds', async () => {
+    const { hash, leaf, evidence, receipts } = await judged();
+    await anchor(chain, challenger, payouts, receipts);
+    const place = hash < id('other receipt') ? 0 : 1;
+    const show = async (at: number) => {
+      const args = [packedOf(evidence), 1, at, siblings(receipts, at)] as const;
+      await commitEvidence(chain, challenger, 'challengeAnchoredScore', [...args]);
+      return chain.send(challenger, 'Referee', 'challengeAnchoredScore', [...args]);
+    };
+    await refuses(show(1 - place), 'RefereeReceiptNotAnchored', [hash, 1n, BigInt(1 - place)]);
+    assert.equal(await Referee.stateOf(hash, 1), RefereeLeafState.Unjudged);
+    await show(place);
+    assert.equal(await Staking.credits(challenger.address), (bonds.servingLockWei * 4n) / 10n);
+    assert.equal(await Referee.stateOf(hash, 1), RefereeLeafState.Withheld);
+    await refuses(
+      chain.send(thief, 'Referee', 'withholdLeaf', [leaf, 1, place, siblings(receipts, place)]),
+      'RefereeAlreadyWithheld',
+    );
+    await refuses(challenge(chain, thief, evidence), 'RefereeAlreadyJudged', [hash, 1n]);
+    await assertWithheld();
   });
 
   test('a leaf of a receipt that no epoch anchored withholds nothing', async () => {
-    await judged();
-    await refuses(
-      chain.send(thief, 'Referee', 'withholdLeaf', [1, 1, 0, []]),
-      'EpochsUnknownEpoch',
-      [1n],
-    );
+    const { hash, leaf, evidence } = await judged();
+    await challenge(chain, challenger, evidence);
+    const withhold = () => chain.send(thief, 'Referee', 'withholdLeaf', [leaf, 1, 0, []]);
+    await refuses(withhold(), 'EpochsUnknownEpoch', [1n]);
     await anchor(chain, challenger, payouts);
-    await refuses(
-      chain.send(thief, 'Referee', 'withholdLeaf', [1, 1, 0, []]),
-      'RefereeReceiptNotAnchored',
-      [1n, 1n, 0n],
-    );
+    await refuses(withhold(), 'RefereeReceiptNotAnchored', [hash, 1n, 0n]);
   });
 
   test('an amount above the fee withholds the fee at most', async () => {
@@ -447,15 +547,15 @@ describe('Referee: the wrong leaf is never paid', () => {
       leaves[1]!.amountWei = 1_000n * OPEN_WEI;
     });
     await challenge(chain, challenger, await proveAgainst(served, 1));
-    assert.equal((await Referee.getJudgement(1)).amountWei, FEE);
+    assert.equal((await lastVerdict())['amountWei'], FEE);
   });
 
-  test('RefereeUnknownJudgement', async () => {
-    await refuses(Referee.getJudgement(1).catch(toReverted), 'RefereeUnknownJudgement', [1n]);
+  test('RefereeUnknownJudgement: what was not judged is not withheld', async () => {
+    const { hash, leaf } = await judged();
     await refuses(
-      chain.send(thief, 'Referee', 'withholdLeaf', [0, 1, 0, []]),
+      chain.send(thief, 'Referee', 'withholdLeaf', [leaf, 1, 0, []]),
       'RefereeUnknownJudgement',
-      [0n],
+      [hash, 1n],
     );
   });
 

@@ -10,6 +10,7 @@ import { evidenceCommitment } from '../evidence.ts';
 import { startChain } from '../harness.ts';
 import { presets } from '../presets.ts';
 import {
+  commitEvidence,
   type Receipt,
   receiptHash,
   type ScoreLeaf,
@@ -28,6 +29,7 @@ import {
   isolate,
   PROVIDER,
   refuses,
+  registerAdapter,
   siblings,
   stake,
 } from './fixtures.ts';
@@ -59,27 +61,8 @@ const records = Array.from(
   }),
 );
 const sketchTree = buildTree(records.map(sketchLeafBytes));
-const adapterId = await (async () => {
-  const adapter = {
-    adapterId: id('x'),
-    baseHash: id('x'),
-    datanetId: id('x'),
-    version: 1,
-    sketchCount: records.length,
-    registeredAt: 0,
-    owner: client.address,
-    provider: provider.address,
-    taskId: 1,
-    adapterHash: id('x'),
-    sketchRoot: hexlify(sketchTree.root),
-    traceRoot: id('x'),
-    manifest: id('x'),
-    name: 'a',
-  };
-  const { TaskEscrow } = chain.deployment.contracts;
-  await chain.sendAs(TaskEscrow, 'ModelRegistry', 'registerAdapter', [adapter]);
-  return chain.contracts.ModelRegistry.adapterIdOf(1, id('x'));
-})();
+const sketchRoot = hexlify(sketchTree.root);
+const adapterId = await registerAdapter(chain, client, provider, sketchRoot, records.length);
 await stake(chain, provider, PROVIDER);
 await chain.send(provider, 'Staking', 'registerServing', []);
 isolate(chain);
@@ -161,7 +144,6 @@ function answerOf(
   );
   const leaves = paid.map(
     (i, place): ScoreLeaf => ({
-      requestId: receipt.requestId,
       sketchIndex: i,
       recordHash: records[i]!.recordHash,
       contributor: records[i]!.contributor,
@@ -224,10 +206,8 @@ type Challenge = 'challengeOmission' | 'challengeDivision' | 'challengeEquivocat
 
 /** Commits the evidence and shows it one block later. */
 async function accuse(fn: Challenge, evidence: unknown, from = challenger) {
-  const data = encodeCall('Referee', fn, [evidence as never]);
-  const commitment = evidenceCommitment(from.address, dataSlice(data, 4));
-  await chain.send(from, 'Referee', 'commitEvidence', [commitment]);
-  return chain.sendData(from, chain.deployment.contracts.Referee, data);
+  await commitEvidence(chain, from, fn, [evidence as never]);
+  return chain.send(from, 'Referee', fn, [evidence as never]);
 }
 
 async function assertSlashed(kind: bigint, subject: string): Promise<void> {

@@ -17,18 +17,8 @@ import { contractNames, contractRuntimes } from '../bindings/contracts.ts';
 import { LibraryProbeAbi, LibraryProbeBytecode } from '../bindings/library-probe.ts';
 import { encodeCall } from '../connect.ts';
 import { type Chain, startChain } from '../harness.ts';
-import {
-  commitEvidence,
-  evidenceOf,
-  receiptHash,
-  type Sketch,
-  scoreLeafBytes,
-  seededSketch,
-  serve,
-  signReceipt,
-  sketchLeafBytes,
-  sketchNear,
-} from '../test/answers.ts';
+import { commitEvidence, packedOf, seededSketch } from '../test/answers.ts';
+import { collectTwice, deepAdapter, path, rootOver, type WrongAnswer } from '../test/deep.ts';
 import {
   announce,
   commitResult,
@@ -38,7 +28,6 @@ import {
   publish,
   resultOf,
   revealResult,
-  signVoucher,
   stake,
   VERIFIER,
 } from '../test/fixtures.ts';
@@ -57,17 +46,6 @@ const VERIFIERS_PER_BLOCK = 50;
 const RANDOMNESS_OF_SLOT = 1;
 const MAX_TRANSACTION_GAS = 16_777_216;
 const MAX_RUNTIME_BYTES = 24_576;
-
-/** Siblings of leaf 0 in a tree of a million leaves: only the path is real, which is all that a proof shows. */
-function path(name: string): string[] {
-  return Array.from({ length: DEPTH }, (_, i) => id(`${name}/${i}`));
-}
-
-function rootOver(leaf: Uint8Array | string, siblings: readonly string[]): string {
-  let top = keccak256(concat(['0x00', leaf]));
-  for (const sibling of siblings) top = keccak256(concat(['0x01', top, sibling]));
-  return keccak256(concat(['0x02', toBeHex(2 ** siblings.length, 32), top]));
-}
 
 async function insideLibraries(chain: Chain): Promise<GasFigure[]> {
   const deployed = await chain.sendData(chain.deployer, null, LibraryProbeBytecode);
@@ -97,81 +75,47 @@ async function insideLibraries(chain: Chain): Promise<GasFigure[]> {
   ];
 }
 
-/** One wrong leaf under trees of a million leaves: its verdict alone, and all of it with the epoch's proof. */
+/** Wrong leaves under trees of a million leaves: the verdict alone, and all of it with the epoch's proof. */
 async function score(chain: Chain, parties: readonly [Wallet, Wallet, Wallet]) {
   const [client, provider, challenger] = parties;
-  const query = seededSketch(1);
-  const sketch: Sketch = {
-    recordHash: id('record'),
-    contributor: client.address,
-    cluster: 0,
-    registeredAt: 1,
-    sketch: sketchNear(10, query),
+  const receiptProof = path('receipt', DEPTH);
+  const wrongAnswer = await deepAdapter(chain, client, provider, DEPTH);
+  /** The whole, in one transaction, the receipt standing in an epoch that was just anchored. */
+  const judge = async (epoch: bigint, { evidence, receiptHash }: WrongAnswer) => {
+    await chain.send(challenger, 'Epochs', 'anchor', [
+      epoch,
+      id('payouts'),
+      0,
+      0,
+      rootOver(receiptHash, receiptProof),
+      COUNT,
+      id('m'),
+    ]);
+    await finalise(chain, epoch);
+    await chain.send(provider, 'Staking', 'registerServing', []);
+    const args = [packedOf(evidence), epoch, 0, receiptProof] as const;
+    await commitEvidence(chain, challenger, 'challengeAnchoredScore', [...args]);
+    return chain.send(challenger, 'Referee', 'challengeAnchoredScore', [...args]);
   };
-  const [leafProof, sketchProof, receiptProof] = [path('leaf'), path('sketch'), path('receipt')];
-  const escrow = chain.deployment.contracts.TaskEscrow;
-  await chain.sendAs(escrow, 'ModelRegistry', 'registerAdapter', [
-    {
-      adapterId: id('x'),
-      baseHash: id('x'),
-      datanetId: id('x'),
-      version: 1,
-      sketchCount: COUNT,
-      registeredAt: 0,
-      owner: client.address,
-      provider: provider.address,
-      taskId: 1,
-      adapterHash: id('x'),
-      sketchRoot: rootOver(sketchLeafBytes(sketch), sketchProof),
-      traceRoot: id('x'),
-      manifest: id('x'),
-      name: 'a',
-    },
-  ]);
-  const adapterId = await chain.contracts.ModelRegistry.adapterIdOf(1, id('x'));
-  const asked = {
-    client: client.address,
-    provider: provider.address,
-    adapterId,
-    feeWei: 1_000_000n,
-  };
-  const served = serve(asked, [sketch], (leaves) => {
-    leaves[0]!.score += 1;
-  });
-  served.receipt.scoreRoot = rootOver(scoreLeafBytes(served.leaves[0]!), leafProof);
-  served.receipt.scoreCount = COUNT;
-  const signature = await signReceipt(chain, provider, served.receipt);
-  const evidence = { ...evidenceOf(served, 0, signature), leafProof, sketchProof };
-  await commitEvidence(chain, challenger, evidence);
+  const first = await wrongAnswer('first');
   const verdict = await chain.sendData(
     challenger,
     chain.deployment.contracts.Referee,
-    encodeCall('Referee', 'findScore', [evidence]),
+    encodeCall('Referee', 'findScore', [packedOf(first.evidence, 'hash')]),
   );
-  const slash = await chain.send(challenger, 'Referee', 'challengeScore', [evidence]);
-  const receiptsRoot = rootOver(receiptHash(served.receipt), receiptProof);
-  await chain.send(challenger, 'Epochs', 'anchor', [
-    1,
-    id('payouts'),
-    0,
-    0,
-    receiptsRoot,
-    COUNT,
-    id('m'),
-  ]);
-  const withhold = await chain.send(challenger, 'Referee', 'withholdLeaf', [1, 1, 0, receiptProof]);
-  await finalise(chain, 1n);
-  return { verdict, slash, withhold };
+  const whole = await judge(1n, first);
+  const again = await judge(2n, await wrongAnswer('second'));
+  return { verdict, whole, again };
 }
 
 /** Anchors payouts of which only the path to the first is real, and claims it twice. */
 async function epoch(chain: Chain, parties: readonly [Wallet, Wallet, Wallet]) {
   const [client, provider, challenger] = parties;
-  const proof = path('payout');
+  const proof = path('payout', DEPTH);
   const receipts: TransactionReceipt[] = [];
   for (const [number, cumulativeWei] of [
-    [2, 100_000n],
-    [3, 200_000n],
+    [3, 100_000n],
+    [4, 200_000n],
   ] as const) {
     await pay(chain, client, provider, 0n, 1_000_000n);
     const leaf = concat([
@@ -198,26 +142,6 @@ async function epoch(chain: Chain, parties: readonly [Wallet, Wallet, Wallet]) {
     receipts.push(anchored, claimed);
   }
   return { anchor: receipts[2]!, claim: receipts[3]! };
-}
-
-async function collect(chain: Chain, clients: readonly Wallet[], provider: Wallet) {
-  for (const client of clients) {
-    await chain.send(client, 'InferenceEscrow', 'deposit', [provider.address], 100_000_000n);
-  }
-  const batch = async (computeWei: bigint, feeWei: bigint) => {
-    const vouchers = clients.map(({ address }) => ({
-      client: address,
-      provider: provider.address,
-      cumulativeComputeWei: computeWei,
-      cumulativeFeeWei: feeWei,
-    }));
-    const signatures = await Promise.all(
-      vouchers.map((voucher, i) => signVoucher(chain, clients[i]!, voucher)),
-    );
-    return chain.send(provider, 'InferenceEscrow', 'collect', [vouchers, signatures]);
-  };
-  await batch(1n, 1_000_000n);
-  return batch(2n, 2_000_000n);
 }
 
 /** drand has not signed the task's round yet: its randomness is put where `submit` would put it. */
@@ -274,12 +198,11 @@ export async function gasFigures(): Promise<GasFigure[]> {
   ];
   await stake(chain, provider, PROVIDER | VERIFIER);
   await stake(chain, challenger, VERIFIER);
-  await chain.send(provider, 'Staking', 'registerServing', []);
   const libraries = await insideLibraries(chain);
   const parties = [client, provider, challenger] as const;
-  const { verdict, slash, withhold } = await score(chain, parties);
+  const { verdict, whole, again } = await score(chain, parties);
   const { anchor, claim } = await epoch(chain, parties);
-  const collected = await collect(chain, clients, provider);
+  const collected = await collectTwice(chain, clients, provider);
   const mainnet = await startChain('mainnet', 3);
   const [requester, trainer] = mainnet.wallets as [Wallet, Wallet];
   await stake(mainnet, trainer, PROVIDER, 20_000n);
@@ -290,13 +213,13 @@ export async function gasFigures(): Promise<GasFigure[]> {
     gas: Number(gas),
     target,
   });
-  const transactions = [verdict, slash, withhold, anchor, claim, collected, drawn];
+  const transactions = [verdict, whole, again, anchor, claim, collected, drawn];
   const dearest = Math.max(...transactions.map(({ gasUsed }) => Number(gasUsed)));
   const largest = Math.max(...contractNames.map((name) => contractRuntimes[name].length));
   return [
     figure('score verdict, two depth-20 proofs, k=256', verdict.gasUsed, 100_000),
-    figure('challengeScore with the slash', slash.gasUsed, 170_000),
-    figure('with epoch proof, slash and credit', slash.gasUsed + withhold.gasUsed, 170_000),
+    figure('with epoch proof, slash and credit', whole.gasUsed, 170_000),
+    figure('the same among parties who had it before', again.gasUsed, 170_000),
     ...libraries,
     figure('claim at depth 20, later, by its account', claim.gasUsed, 62_000),
     figure(

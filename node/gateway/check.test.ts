@@ -87,21 +87,12 @@ test('every number that a provider could bend is checked, by code', async (t) =>
   };
   const withScore = (change: object): Uint8Array => {
     const scores = file.scores.map((score, i) => (i === 0 ? { ...score, ...change } : score));
-    const root = scoreRoot(ask.requestId, scores.map(scoreLeafOf));
+    const root = scoreRoot(scores.map(scoreLeafOf));
     return signed({ scores }, { scoreRoot: root });
   };
   const { receipt, scores, price } = file;
   const cases: readonly [code: string, bytes: Uint8Array][] = [
-    [
-      'OTHER_REQUEST',
-      signed(
-        {},
-        {
-          requestId: `0x${'02'.repeat(32)}`,
-          scoreRoot: scoreRoot(`0x${'02'.repeat(32)}`, scores.map(scoreLeafOf)),
-        },
-      ),
-    ],
+    ['OTHER_REQUEST', signed({}, { requestId: `0x${'02'.repeat(32)}` })],
     ['SIGNATURE_WRONG', encodeReceiptFile({ ...file, receipt: { ...receipt, issuedAt: 1 } })],
     ['TOKENS_WRONG', signed({}, { outputTokens: receipt.outputTokens + 1 })],
     ['TOKENS_WRONG', signed({}, { promptTokens: receipt.promptTokens + 1 })],

@@ -4,13 +4,13 @@
  * so that a run that was killed anywhere is finished by the next.
  */
 import { join } from 'node:path';
-import { type ContractName, contractInterfaces } from '#contracts';
 import { type Address, addressOfPrivateKey } from '#crypto';
 import { callApi } from '../cli/session.ts';
 import { NodeError } from '../errors.ts';
 import { formatOpen } from '../units.ts';
 import { account } from './accounting.ts';
 import { hitRates } from './evaluate.ts';
+import { readEvents } from './events.ts';
 import type { Scenario } from './scenario.ts';
 import { personKey, type Stage } from './stage.ts';
 import type { StoryState } from './state.ts';
@@ -107,8 +107,8 @@ async function figuresOf(stage: Stage): Promise<Record<string, unknown>> {
     trainLossLast: now.losses?.last ?? null,
     answers: now.answers.length,
     ...hitRates(now.answers, now.contributors),
-    slashed: Number(await read<bigint>('Referee', 'judgementCount')),
-    claimsPaid: await countEvents(stage, 'Epochs', 'Claimed'),
+    slashed: (await readEvents(stage, 'Referee', 'ScoreJudged')).length,
+    claimsPaid: (await readEvents(stage, 'Epochs', 'Claimed')).length,
     conservationErrorWei: `${error}`,
     // An audit reads the chain as of this block, whatever people do on it afterwards.
     atBlock: sums.block,
@@ -138,22 +138,4 @@ async function contributionsOf({ swarm, state }: Stage) {
     `/swarm/v1/datanets/${state.state.datanetId}/contributions`,
   );
   return reply.contributions;
-}
-
-async function countEvents(
-  { swarm }: Stage,
-  contract: ContractName,
-  event: string,
-): Promise<number> {
-  const { client, chain } = swarm.operator;
-  const topic = contractInterfaces[contract].getEvent(event)?.topicHash ?? '';
-  let count = 0;
-  let from = 0;
-  const head = await client.blockNumber();
-  while (from <= head) {
-    const page = await client.logs({ address: chain.addressOf(contract), topics: [topic] }, from);
-    count += page.logs.length;
-    from = page.nextBlock;
-  }
-  return count;
 }

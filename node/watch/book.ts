@@ -1,6 +1,10 @@
 /** What the watcher has before it and behind it, on disk, so that a restart forgets nothing. */
 import type { Bytes32 } from '#crypto';
+import type { JudgedLeaf } from '#protocol';
 import type { Table } from '../provider/ports.ts';
+
+/** A judged leaf as it is kept: its amount as decimal text. */
+export type KeptLeaf = Omit<JudgedLeaf, 'amountWei'> & { readonly amountWei: string };
 
 /**
  * heard: to be fetched and checked. wrong: found false, to be challenged from `dueMs` on.
@@ -13,8 +17,10 @@ export type OpenCase = {
   readonly file: string;
   readonly attempts: number;
   readonly dueMs: number;
-  /** Leaves that are wrong; while judged, those not withheld yet. */
+  /** Leaves that are wrong. */
   readonly leaves: readonly number[];
+  /** Once challenged, what is still to be withheld. */
+  readonly judged: readonly KeptLeaf[];
 };
 
 /** How a case ended. */

@@ -1,8 +1,9 @@
 // A provider's false receipt found, challenged and judged by the real contracts, and its leaf withheld.
 import assert from 'node:assert/strict';
 import { after, type TestContext, test } from 'node:test';
+import type { EventLog } from 'ethers';
 import OpenAI from 'openai';
-import { contractInterfaces } from '#contracts';
+import { contractInterfaces, RefereeLeafState } from '#contracts';
 import { type Address, buildTree, fromHex, parseAddress, toHex } from '#crypto';
 import { receiptAnnouncement } from '#protocol';
 import { type Chain, startChain } from '../../contracts/harness.ts';
@@ -172,12 +173,11 @@ test('a false score is found, judged by the contract, slashed, and its leaf with
   // The process dies between finding and challenging; another goes on from the disk.
   const second = reopen();
   await second.tick(signal);
-  assert.equal(await Referee.judgementCount(), 1n);
-  const judgement = await Referee.getJudgement(1n);
-  assert.equal(judgement.receiptHash, falseOne);
-  assert.equal(parseAddress(judgement.challenger), self);
-  assert.equal(parseAddress(judgement.contributor), addressOf('cid'));
-  assert.equal(judgement.slashedWei, lockedWei);
+  const [judgement] = await judgements();
+  assert.equal(judgement?.['receiptHash'], falseOne);
+  assert.equal(parseAddress(String(judgement?.['challenger'])), self);
+  assert.equal(parseAddress(String(judgement?.['contributor'])), addressOf('cid'));
+  assert.equal(judgement?.['slashedWei'], lockedWei);
   assert.equal((await Staking.getAccount(liar!.account)).servingLockWei, 0n);
 
   await second.tick(signal);
@@ -186,10 +186,32 @@ test('a false score is found, judged by the contract, slashed, and its leaf with
   isAnchored = true;
   await second.tick(signal);
   assert.equal(counts['withheld'], 1);
-  assert.equal((await Referee.getJudgement(1n)).withheld, true);
+  const leafIndex = judgement?.['leafIndex'] as bigint;
+  assert.equal(await Referee.stateOf(falseOne!, leafIndex), RefereeLeafState.Withheld);
   assert.equal(await second.book.outcome(falseOne!), 'judged');
   await second.tick(signal);
-  assert.deepEqual([counts['challenged'], await Referee.judgementCount()], [1, 1n]);
+  assert.deepEqual([counts['challenged'], (await judgements()).length], [1, 1]);
+});
+
+test('a leaf whose receipt is anchored already is judged and withheld at once', async (t) => {
+  const swarm = await swarmWithLiar(t);
+  await ask(swarm);
+  await until(() => swarm.providers[0]!.announcements.length === 1);
+  const hash = swarm.providers[0]!.announcements[0]!.receiptHash;
+  const root = toHex(buildTree([fromHex(hash)]).root);
+  const place = { epoch: 1, index: 0, receiptCount: 1, receiptsRoot: root, siblings: [] };
+  const changes = { parts: { proofOf: async () => place } };
+  const { watch, counts } = await startWatcher(t, 8, swarm, changes);
+  await hear(watch, swarm);
+  await watch.tick(signal);
+  await anchor(root);
+  await watch.tick(signal);
+  const [judgement] = await judgements();
+  const leafIndex = judgement?.['leafIndex'] as bigint;
+  assert.equal(await Referee.stateOf(hash, leafIndex), RefereeLeafState.Withheld);
+  await watch.tick(signal);
+  assert.deepEqual([counts['challenged'], counts['withheld']], [1, 1]);
+  assert.equal(await watch.book.outcome(hash), 'judged');
 });
 
 test('of several watchers one challenges, and the others see that it is done', async (t) => {
@@ -207,7 +229,7 @@ test('of several watchers one challenges, and the others see that it is done', a
   assert.equal(first.length, 1);
   nowMs = 2_000;
   for (const { watch } of both) await watch.tick(signal);
-  assert.equal(await Referee.judgementCount(), 1n);
+  assert.equal((await judgements()).length, 1);
   assert.equal(both.filter(({ counts }) => counts['challenged'] === 1).length, 1);
 });
 
@@ -220,7 +242,7 @@ test('without a challenger the false leaf is counted and left alone', async (t) 
   await watch.tick(signal);
   await watch.tick(signal);
   assert.equal(counts['wrong'], 1);
-  assert.equal(await Referee.judgementCount(), 0n);
+  assert.equal((await judgements()).length, 0);
 });
 
 test('a receipt is found by content when its provider is gone, and given up when nobody has it', async (t) => {
@@ -246,6 +268,13 @@ test('a receipt is found by content when its provider is gone, and given up when
   assert.deepEqual(lost.counts, { unavailable: 1 });
   assert.equal(await lost.watch.book.outcome(announcement!.receiptHash), 'unavailable');
 });
+
+/** What the referee logged, in order. */
+async function judgements() {
+  const { ScoreJudged } = Referee.filters;
+  const logs = await Referee.queryFilter(ScoreJudged!());
+  return logs.map((log) => (log as EventLog).args);
+}
 
 async function anchor(receiptsRoot: string): Promise<void> {
   const [staker] = chain.wallets;

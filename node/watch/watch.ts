@@ -3,14 +3,16 @@
  * false score is taken to the Referee. Level-triggered: every tick goes on from what the book and
  * the chain say.
  */
-import { encodeScoreEvidence } from '#contracts';
+import { encodeEvidence, RefereeLeafState } from '#contracts';
 import {
   type Address,
   addressWord,
   type Bytes32,
   fromHex,
+  type Hex,
   parseAddress,
   taggedHash,
+  toHex,
   toUint,
 } from '#crypto';
 import {
@@ -20,6 +22,8 @@ import {
   evidenceCommitment,
   isReceiptSigned,
   isUnregistered,
+  judgedLeaf,
+  packScoreEvidence,
   RECEIPTS_PROTOCOL,
   type ReceiptAnnouncement,
   type ReceiptCheck,
@@ -36,7 +40,7 @@ import type { AdapterBundle, Bundles } from '../provider/bundle.ts';
 import type { Engine } from '../provider/engine.ts';
 import type { AskPort, LogPort, Sender, Table } from '../provider/ports.ts';
 import type { ChainPort } from '../services/chain-port.ts';
-import { type Book, type OpenCase, openBook } from './book.ts';
+import { type Book, type KeptLeaf, type OpenCase, openBook } from './book.ts';
 
 export type WatchCount =
   | 'checked'
@@ -60,7 +64,10 @@ export type WatchParts = {
   readonly sketch: Engine['sketch'];
   readonly countTokens: ReceiptCheck['countTokens'];
   readonly anchors: (adapterId: Bytes32 | null) => Promise<TrustedAnchors>;
-  readonly chain: Pick<ChainPort<'Referee' | 'Parameters' | 'Staking'>, 'read' | 'submit'>;
+  readonly chain: Pick<
+    ChainPort<'Referee' | 'Parameters' | 'Staking' | 'ModelRegistry'>,
+    'read' | 'submit'
+  >;
   readonly waitForBlock: (number: number, signal: AbortSignal) => Promise<void>;
   /** Everybody who watches, this node included: who is first to challenge is drawn among them. */
   readonly watchers: () => Promise<readonly Address[]>;
@@ -99,6 +106,9 @@ export type Watch = {
 
 const PPM = 1_000_000n;
 const FETCH_SILENCE_MS = 10_000;
+const ADAPTERS_AT_ONCE = 100;
+const UNJUDGED = Number(RefereeLeafState.Unjudged);
+const WITHHELD = Number(RefereeLeafState.Withheld);
 
 export function openWatch(parts: WatchParts, options: WatchOptions): Watch {
   const book = openBook(parts.table);
@@ -116,6 +126,7 @@ export function openWatch(parts: WatchParts, options: WatchOptions): Watch {
         attempts: 0,
         dueMs: 0,
         leaves: [],
+        judged: [],
       });
     },
     tick: async (signal) => {
@@ -298,26 +309,55 @@ async function challenge(
     scores: file.scores.map(scoreLeafOf),
     sketches: { leaves: bundle.sketches, tree: bundle.sketchTree },
   };
+  const adapterIndex = await adapterIndexOf(parts.chain, file.receipt.adapterId);
+  const place = await parts.proofOf(each.receiptHash);
+  const judged: KeptLeaf[] = [];
   for (const leafIndex of each.leaves) {
-    if (await judgementOf(parts, each.receiptHash, leafIndex)) continue;
-    await challengeLeaf(parts, each.receiptHash, scoreEvidence(disputed, leafIndex), signal);
+    const evidence = scoreEvidence(disputed, leafIndex, adapterIndex);
+    const leaf = judgedLeaf(file.receipt, evidence.leaf, leafIndex);
+    judged.push({ ...leaf, amountWei: `${leaf.amountWei}` });
+    if ((await stateOf(parts, each.receiptHash, leafIndex)) !== UNJUDGED) continue;
+    await challengeLeaf(parts, each.receiptHash, evidence, place, signal);
     parts.count('challenged', 1);
+    if (place !== null) parts.count('withheld', 1);
   }
-  await book.update({ ...each, stage: 'judged', dueMs: 0 });
+  await book.update({ ...each, stage: 'judged', judged, dueMs: 0 });
 }
 
-/** The number of the judgement on a leaf; 0n while there is none. */
-const judgementOf = (parts: WatchParts, hash: Bytes32, leafIndex: number): Promise<bigint> =>
-  parts.chain.read<bigint>('Referee', 'judgementOf', hash, leafIndex);
+/** Where the contract stands with a leaf: a Referee.LeafState. */
+const stateOf = (parts: WatchParts, hash: Bytes32, leafIndex: number): Promise<number> =>
+  parts.chain.read<number>('Referee', 'stateOf', hash, leafIndex);
+
+/** The adapter's place in the order of registration. */
+async function adapterIndexOf(chain: WatchParts['chain'], adapterId: Bytes32): Promise<number> {
+  for (let from = 0; ; from += ADAPTERS_AT_ONCE) {
+    const page = await chain.read<{ adapterId: Bytes32 }[]>(
+      'ModelRegistry',
+      'getAdapters',
+      from,
+      ADAPTERS_AT_ONCE,
+    );
+    const found = page.findIndex((each) => each.adapterId === adapterId);
+    if (found >= 0) return from + found;
+    if (page.length === 0) throw new Error(`no adapter ${adapterId} is registered`);
+  }
+}
 
 async function challengeLeaf(
   { chain, self, waitForBlock, log }: WatchParts,
   hash: Bytes32,
   evidence: ReturnType<typeof scoreEvidence>,
+  place: EpochProof | null,
   signal: AbortSignal,
 ): Promise<void> {
-  const key = `challenge/${hash}/${evidence.leafIndex}`;
-  const commitment = evidenceCommitment(self, fromHex(encodeScoreEvidence(evidence)));
+  const packed = toHex(packScoreEvidence(evidence));
+  // Once its receipt is anchored, the leaf is withheld by the transaction that judges it.
+  const [fn, encoded, args] =
+    place === null
+      ? (['challengeScore', encodeEvidence('challengeScore', [packed]), [packed]] as const)
+      : withPlace(packed, place);
+  const key = `${fn}/${hash}/${evidence.leafIndex}`;
+  const commitment = evidenceCommitment(self, fromHex(encoded));
   // Committed first and shown in a later block, so that nobody can copy it from the mempool.
   const committed = await chain.submit({
     key: `${key}/commit`,
@@ -325,55 +365,53 @@ async function challengeLeaf(
     fn: 'commitEvidence',
     args: [commitment],
   });
-  const { evidenceDelayBlocks } = await chain.read<{ evidenceDelayBlocks: number }>(
-    'Parameters',
-    'timing',
-  );
-  await waitForBlock(committed.blockNumber + evidenceDelayBlocks, signal);
+  const delayBlocks = await chain.read<bigint>('Parameters', 'evidenceDelayBlocks');
+  await waitForBlock(committed.blockNumber + Number(delayBlocks), signal);
   try {
-    await chain.submit({
-      key: `${key}/reveal`,
-      contract: 'Referee',
-      fn: 'challengeScore',
-      args: [evidence],
-    });
+    await chain.submit({ key: `${key}/reveal`, contract: 'Referee', fn, args });
     // What was slashed leaves the list and the draws by a transaction of its own.
-    const args = [evidence.receipt.provider];
-    await chain.submit({ key: `${key}/settle`, contract: 'Staking', fn: 'settle', args });
+    const provider = [evidence.receipt.provider];
+    await chain.submit({
+      key: `${key}/settle`,
+      contract: 'Staking',
+      fn: 'settle',
+      args: provider,
+    });
     log.info('false score challenged', { receiptHash: hash, leafIndex: evidence.leafIndex });
   } catch (error) {
     // Another watcher was faster: what matters is that it is judged.
-    if ((await chain.read<bigint>('Referee', 'judgementOf', hash, evidence.leafIndex)) === 0n)
-      throw error;
+    const state = await chain.read<number>('Referee', 'stateOf', hash, evidence.leafIndex);
+    if (state === UNJUDGED) throw error;
   }
+}
+
+function withPlace(packed: Hex, { epoch, index, siblings }: EpochProof) {
+  const args: [Hex, number, number, Hex[]] = [packed, epoch, index, siblings.map(toHex)];
+  const fn = 'challengeAnchoredScore';
+  return [fn, encodeEvidence(fn, args), args] as const;
 }
 
 /** Once the receipt is part of what can be claimed, the wrong leaf's amount is taken off again. */
 async function withhold(parts: WatchParts, book: Book, each: OpenCase): Promise<void> {
   const proof = await parts.proofOf(each.receiptHash);
   if (proof === null) return;
-  const left: number[] = [];
-  for (const leafIndex of each.leaves) {
-    const judgementId = await judgementOf(parts, each.receiptHash, leafIndex);
-    const { withheld } = await parts.chain.read<{ withheld: boolean }>(
-      'Referee',
-      'getJudgement',
-      judgementId,
-    );
-    if (withheld) continue;
+  const left: KeptLeaf[] = [];
+  for (const leaf of each.judged) {
+    const { receiptHash: hash, leafIndex } = leaf;
+    if ((await stateOf(parts, hash, leafIndex)) === WITHHELD) continue;
     try {
       await parts.chain.submit({
-        key: `withhold/${judgementId}`,
+        key: `withhold/${hash}/${leafIndex}`,
         contract: 'Referee',
         fn: 'withholdLeaf',
-        args: [judgementId, proof.epoch, proof.index, proof.siblings],
+        args: [leaf, proof.epoch, proof.index, proof.siblings],
       });
       parts.count('withheld', 1);
     } catch (error) {
-      parts.log.warn('a leaf was not withheld yet', { receiptHash: each.receiptHash, error });
-      left.push(leafIndex);
+      parts.log.warn('a leaf was not withheld yet', { receiptHash: hash, error });
+      left.push(leaf);
     }
   }
-  if (left.length > 0) return book.update({ ...each, leaves: left });
+  if (left.length > 0) return book.update({ ...each, judged: left });
   await book.close(each.receiptHash, 'judged');
 }

@@ -44,6 +44,7 @@ interface IModelRegistry {
     error ModelRegistryBaseUnknown(bytes32 baseHash);
     error ModelRegistryAdapterKnown(bytes32 adapterId);
     error ModelRegistryAdapterUnknown(bytes32 adapterId);
+    error ModelRegistryNoAdapterAt(uint256 index);
     error ModelRegistryUnauthorised(address caller);
 
     function registerBase(bytes32 baseHash, string calldata name, address owner) external;
@@ -54,6 +55,10 @@ interface IModelRegistry {
     function getBases(uint256 from, uint256 count) external view returns (Base[] memory);
     function getAdapter(bytes32 adapterId) external view returns (Adapter memory);
     function sketchesOf(bytes32 adapterId) external view returns (bytes32 sketchRoot, uint32 sketchCount);
+    function sketchesAt(uint32 index)
+        external
+        view
+        returns (bytes32 adapterId, bytes32 sketchRoot, uint32 sketchCount);
     function adapterCount() external view returns (uint256);
     function getAdapters(uint256 from, uint256 count) external view returns (Adapter[] memory);
     function adapterIdOf(uint256 taskId, bytes32 adapterHash) external pure returns (bytes32);

@@ -115,6 +115,7 @@ interface IParameters {
     function listing() external view returns (uint256 minStakeWei, uint256 maxStakers);
     function anchoring() external view returns (uint256 minStakeWei, uint256 challengeWindowSeconds);
     function timing() external view returns (Timing memory);
+    function evidenceDelayBlocks() external view returns (uint256);
     function audits() external view returns (Audits memory);
     function thresholdsAround(uint256 second) external view returns (Threshold[] memory);
     function feesAround(uint256 second) external view returns (Fees[] memory);

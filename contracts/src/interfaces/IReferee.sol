@@ -24,7 +24,6 @@ interface IReferee {
     }
 
     struct ScoreLeaf {
-        bytes32 requestId;
         uint256 sketchIndex;
         bytes32 recordHash;
         address contributor;
@@ -40,18 +39,6 @@ interface IReferee {
         uint256 registeredAt;
         uint256 norm;
         bytes sketch;
-    }
-
-    /// @param leafIndex Place of the score leaf under the receipt's scoreRoot.
-    struct ScoreEvidence {
-        Receipt receipt;
-        bytes signature;
-        ScoreLeaf leaf;
-        uint256 leafIndex;
-        bytes32[] leafProof;
-        bytes querySketch;
-        SketchLeaf sketchLeaf;
-        bytes32[] sketchProof;
     }
 
     struct SpanLeaf {
@@ -116,7 +103,6 @@ interface IReferee {
     /// @dev In this order of precedence; None means that the leaf is right.
     enum Fault {
         None,
-        OtherRequest,
         NoSuchRecord,
         OtherRecord,
         OtherContributor,
@@ -127,40 +113,43 @@ interface IReferee {
     }
 
     /// @notice The truth about a leaf.
+    /// @param signer Who signed the receipt; with an opened answer its provider.
     struct Finding {
         Fault fault;
         int256 dot;
         uint256 score;
         uint256 queryNorm;
         bool passes;
+        bytes32 receiptHash;
+        address signer;
     }
 
-    /// @dev In four slots; amounts are capped at 96 bits. ScoreJudged has the provider, the request and the record.
-    struct Judgement {
+    /// @notice What is withheld of a judged leaf; the referee keeps only its hash.
+    /// @param amountWei The leaf's amount, at most its receipt's fee, at most 96 bits.
+    struct JudgedLeaf {
         bytes32 receiptHash;
-        address client;
-        uint96 amountWei;
+        uint256 leafIndex;
         address contributor;
-        uint96 slashedWei;
-        address challenger;
-        uint32 leafIndex;
-        uint48 judgedAt;
-        Fault fault;
-        bool withheld;
+        uint96 amountWei;
+        address client;
+    }
+
+    enum LeafState {
+        Unjudged,
+        Judged,
+        Withheld
     }
 
     event EvidenceCommitted(bytes32 indexed commitment, address indexed sender);
     event ScoreJudged(
-        uint256 indexed judgementId,
-        bytes32 indexed requestId,
+        bytes32 indexed receiptHash,
         address indexed provider,
-        address challenger,
+        address indexed challenger,
+        uint256 leafIndex,
         address contributor,
-        uint256 sketchIndex,
+        uint256 amountWei,
+        address client,
         Fault fault,
-        int256 trueDot,
-        uint256 trueScore,
-        bool passes,
         uint256 slashedWei
     );
     event ReceiptJudged(
@@ -171,21 +160,23 @@ interface IReferee {
         address challenger,
         uint256 slashedWei
     );
-    event LeafWithheld(uint256 indexed judgementId, uint64 indexed epoch, address contributor, uint256 amountWei);
+    event LeafWithheld(bytes32 indexed receiptHash, uint256 indexed leafIndex, uint64 indexed epoch);
 
     error RefereeEvidenceKnown(bytes32 commitment);
     error RefereeEvidenceNotCommitted(bytes32 commitment);
     error RefereeEvidenceTooEarly(bytes32 commitment, uint256 fromBlock);
     error RefereeReceiptSignerMismatch(address expected, address recovered);
-    error RefereeLeafProofInvalid(bytes32 scoreRoot, uint256 leafIndex);
+    error RefereeEvidenceForm(uint256 form);
+    error RefereeEvidenceLength(uint256 given, uint256 expected);
+    error RefereeLeafOutside(uint256 leafIndex, uint256 scoreCount);
     error RefereeSketchProofInvalid(bytes32 sketchRoot, uint256 sketchIndex);
     error RefereeQuerySketchMismatch(bytes32 expected, bytes32 computed);
     error RefereeSketchLength(uint256 length);
     error RefereeScoreCorrect(int256 dot, uint256 score);
     error RefereeAlreadyJudged(bytes32 receiptHash, uint256 leafIndex);
-    error RefereeUnknownJudgement(uint256 judgementId);
-    error RefereeAlreadyWithheld(uint256 judgementId);
-    error RefereeReceiptNotAnchored(uint256 judgementId, uint64 epoch, uint256 receiptIndex);
+    error RefereeUnknownJudgement(bytes32 receiptHash, uint256 leafIndex);
+    error RefereeAlreadyWithheld(bytes32 receiptHash, uint256 leafIndex);
+    error RefereeReceiptNotAnchored(bytes32 receiptHash, uint64 epoch, uint256 receiptIndex);
 
     error RefereeLeavesMismatch(bytes32 expected, bytes32 computed);
     error RefereeNotOmitted(uint256 sketchIndex);
@@ -195,18 +186,15 @@ interface IReferee {
     error RefereeVerdictKnown(VerdictKind kind, bytes32 subject);
 
     function commitEvidence(bytes32 commitment) external;
-    function challengeScore(ScoreEvidence calldata evidence) external returns (uint256 judgementId);
+    function challengeScore(bytes calldata evidence) external;
     function challengeOmission(OmissionEvidence calldata evidence) external;
     function challengeDivision(DivisionEvidence calldata evidence) external;
     function challengeEquivocation(EquivocationEvidence calldata evidence) external;
     function verdictOf(VerdictKind kind, bytes32 subject) external view returns (Verdict memory);
-    function withholdLeaf(uint256 judgementId, uint64 epoch, uint256 receiptIndex, bytes32[] calldata proof) external;
+    function withholdLeaf(JudgedLeaf calldata leaf, uint64 epoch, uint256 receiptIndex, bytes32[] calldata proof) external;
 
-    function findScore(ScoreEvidence calldata evidence) external view returns (Finding memory);
-    function judgementCount() external view returns (uint256);
-    function getJudgement(uint256 judgementId) external view returns (Judgement memory);
-    function getJudgements(uint256 from, uint256 count) external view returns (Judgement[] memory);
-    function judgementOf(bytes32 receiptHash, uint256 leafIndex) external view returns (uint256 judgementId);
+    function findScore(bytes calldata evidence) external view returns (Finding memory);
+    function stateOf(bytes32 receiptHash, uint256 leafIndex) external view returns (LeafState);
     function evidenceBlock(bytes32 commitment) external view returns (uint256);
     function evidenceCommitmentOf(address challenger, bytes32 evidenceHash) external pure returns (bytes32);
     function receiptHashOf(Receipt calldata receipt) external pure returns (bytes32);

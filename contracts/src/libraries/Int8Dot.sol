@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
 /// @title Dot product of int8 vectors, eight products per MUL
 /// @notice Bytes are read as offset binary (value + 128), so that every lane is non-negative. With one vector's bytes in
 /// 32-bit lanes and the other's lanes in reverse order, the top lane of one MUL is an 8-term dot product: at most
@@ -64,16 +66,7 @@ library Int8Dot {
     }
 
     /// @notice Largest r with r * r <= value.
-    function isqrt(uint256 value) internal pure returns (uint256 root) {
-        if (value == 0) return 0;
-        // First guess: the power of two at or above the root; Newton then only falls.
-        uint256 shift = 0;
-        for (uint256 rest = value; rest > 0; rest >>= 2) shift++;
-        root = shift >= 128 ? type(uint128).max : uint256(1) << shift;
-        while (true) {
-            uint256 next = (root + value / root) >> 1;
-            if (next >= root) return root;
-            root = next;
-        }
+    function isqrt(uint256 value) internal pure returns (uint256) {
+        return Math.sqrt(value);
     }
 }

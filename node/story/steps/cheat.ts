@@ -4,6 +4,7 @@
  */
 import { setTimeout as wait } from 'node:timers/promises';
 import { formatOpen } from '../../units.ts';
+import { readEvents } from '../events.ts';
 import type { Stage } from '../stage.ts';
 import { ask } from './answers.ts';
 import { evaluationOf } from './datanet.ts';
@@ -12,7 +13,6 @@ const JUDGED_WITHIN_MS = 60_000;
 
 type Judgement = {
   readonly challenger: string;
-  readonly contributor: string;
   readonly slashedWei: bigint;
 };
 
@@ -78,15 +78,15 @@ async function lie(stage: Stage): Promise<void> {
 
 const FALSE_SCORE = 62_000;
 
-async function judged({ swarm }: Stage): Promise<Judgement> {
-  const { read } = swarm.operator.chain;
+async function judged(stage: Stage): Promise<Judgement> {
   const untilMs = Date.now() + JUDGED_WITHIN_MS;
   while (Date.now() < untilMs) {
-    const count = Number(await read<bigint>('Referee', 'judgementCount'));
-    if (count > 0) {
-      const [first] = await read<Judgement[]>('Referee', 'getJudgements', 1, 1);
-      if (first !== undefined) return first;
-    }
+    const [first] = await readEvents(stage, 'Referee', 'ScoreJudged');
+    if (first !== undefined)
+      return {
+        challenger: String(first['challenger']).toLowerCase(),
+        slashedWei: first['slashedWei'],
+      };
     await wait(400);
   }
   throw new Error(`no judgement within ${JUDGED_WITHIN_MS} ms`);
