@@ -244,6 +244,9 @@ export type ParametersSlashing = {
   readonly juryPpm: bigint;
   readonly requesterPpm: bigint;
   readonly burnPpm: bigint;
+  readonly correlationBasePpm: bigint;
+  readonly correlationPpm: bigint;
+  readonly windowSeconds: bigint;
 };
 
 export type ParametersSlashingInput = {
@@ -251,6 +254,9 @@ export type ParametersSlashingInput = {
   readonly juryPpm: BigNumberish;
   readonly requesterPpm: BigNumberish;
   readonly burnPpm: BigNumberish;
+  readonly correlationBasePpm: BigNumberish;
+  readonly correlationPpm: BigNumberish;
+  readonly windowSeconds: BigNumberish;
 };
 
 export type ParametersTaskRules = {
@@ -594,11 +600,15 @@ export type StakingAccountInput = {
 export type StakingLock = {
   readonly owner: string;
   readonly amountWei: bigint;
+  readonly slashedAt: bigint;
+  readonly slashedWhole: boolean;
 };
 
 export type StakingLockInput = {
   readonly owner: string;
   readonly amountWei: BigNumberish;
+  readonly slashedAt: BigNumberish;
+  readonly slashedWhole: boolean;
 };
 
 export type StakingStaker = {
