@@ -117,6 +117,7 @@ export type InferenceEscrowChannel = {
   readonly thawReadyAt: bigint;
   readonly computeWei: bigint;
   readonly feeWei: bigint;
+  readonly platformPpm: bigint;
 };
 
 export type InferenceEscrowChannelInput = {
@@ -125,6 +126,7 @@ export type InferenceEscrowChannelInput = {
   readonly thawReadyAt: BigNumberish;
   readonly computeWei: BigNumberish;
   readonly feeWei: BigNumberish;
+  readonly platformPpm: BigNumberish;
 };
 
 export type InferenceEscrowVoucher = {
