@@ -64,5 +64,6 @@ export {
   deploymentPlan,
   verifyDeployment,
 } from './deploy.ts';
+export { quicknet } from './drand.ts';
 export { encodeScoreEvidence, evidenceCommitment } from './evidence.ts';
 export { OPEN_WEI, type PresetName, presets } from './presets.ts';
