@@ -1,18 +1,6 @@
-/** A chain in this process for the contracts' tests: chosen timestamps, snapshots, named reverts, gas. */
-import {
-  ContractDecoder,
-  EdrContext,
-  type Provider as EdrProvider,
-  L1_CHAIN_TYPE,
-  l1GenesisState,
-  l1HardforkFromString,
-  l1ProviderFactory,
-  MineOrdering,
-  PRAGUE,
-} from '@nomicfoundation/edr';
+/** A chain for the contracts' tests, on either engine: chosen timestamps, snapshots, named reverts, gas. */
 import {
   type AbstractProvider,
-  getBytes,
   id,
   JsonRpcApiProvider,
   type JsonRpcError,
@@ -33,30 +21,16 @@ import {
   encodeCall,
 } from './connect.ts';
 import { deploymentPlan } from './deploy.ts';
+import { createEngine, type Engine, MAX_TRANSACTION_GAS, TEST_CHAIN_ID } from './engines.ts';
 import { OPEN_WEI, type PresetName } from './presets.ts';
 
-export const TEST_CHAIN_ID = 31_337;
-/** EIP-7825: no transaction may use more; the engine does not enforce it, so the tests do. */
-const MAX_TRANSACTION_GAS = 16_777_216n;
-const GENESIS_SECONDS = 1_800_000_000;
+export { TEST_CHAIN_ID } from './engines.ts';
 
-const context = new EdrContext();
-const factory = context.registerProviderFactory(L1_CHAIN_TYPE, l1ProviderFactory());
-
-type EngineAnswer = {
-  readonly error?: {
-    readonly code: number;
-    readonly message: string;
-    readonly data?: { data: string };
-  };
-  readonly result: unknown;
-};
-
-/** ethers over the in-process engine. */
+/** ethers over an engine. */
 class EngineProvider extends JsonRpcApiProvider {
-  readonly engine: EdrProvider;
+  readonly engine: Engine;
 
-  constructor(engine: EdrProvider, network: Network) {
+  constructor(engine: Engine, network: Network) {
     super(network, { staticNetwork: network, cacheTimeout: -1, batchMaxCount: 1 });
     this.engine = engine;
   }
@@ -66,13 +40,8 @@ class EngineProvider extends JsonRpcApiProvider {
   ): Promise<(JsonRpcResult | JsonRpcError)[]> {
     const answers: (JsonRpcResult | JsonRpcError)[] = [];
     for (const request of Array.isArray(payload) ? payload : [payload]) {
-      const { data } = await this.engine.handleRequest(JSON.stringify(request));
-      const { error, result } = (
-        typeof data === 'string' ? JSON.parse(data) : data
-      ) as EngineAnswer;
-      if (error === undefined) answers.push({ id: request.id, result });
-      // A node of the network would have the revert's bytes as `data` itself.
-      else answers.push({ id: request.id, error: { ...error, data: error.data?.data } });
+      const { error, result } = await this.engine.ask(request);
+      answers.push(error === undefined ? { id: request.id, result } : { id: request.id, error });
     }
     return answers;
   }
@@ -144,45 +113,6 @@ export type Chain = {
   revert(snapshot: string): Promise<void>;
 };
 
-async function createEngine(wallets: readonly Wallet[]): Promise<EdrProvider> {
-  await factory;
-  const balance = 1_000_000n * OPEN_WEI;
-  const hardfork = PRAGUE;
-  return context.createProvider(
-    L1_CHAIN_TYPE,
-    {
-      allowBlocksWithSameTimestamp: false,
-      allowUnlimitedContractSize: false,
-      bailOnCallFailure: true,
-      bailOnTransactionFailure: false,
-      chainId: BigInt(TEST_CHAIN_ID),
-      coinbase: getBytes('0xc014ba5ec014ba5ec014ba5ec014ba5ec014ba5e'),
-      defaultTransactionGasLimit: MAX_TRANSACTION_GAS,
-      genesisState: [
-        ...l1GenesisState(l1HardforkFromString(hardfork)),
-        ...wallets.map(({ address }) => ({ address: getBytes(address), balance })),
-      ],
-      hardfork,
-      initialBaseFeePerGas: 0n,
-      minGasPrice: 0n,
-      mining: {
-        autoMine: true,
-        blockGasLimit: 60_000_000n,
-        memPool: { order: MineOrdering.Fifo },
-      },
-      network: { genesisBlockGasLimit: 60_000_000n, genesisBlockTime: BigInt(GENESIS_SECONDS) },
-      networkId: BigInt(TEST_CHAIN_ID),
-      observability: {},
-      ownedAccounts: [],
-      precompileOverrides: [],
-      transactionGasCap: MAX_TRANSACTION_GAS,
-    },
-    { enable: false, decodeConsoleLogInputsCallback: () => [], printLineCallback: () => {} },
-    { subscriptionCallback: () => {} },
-    new ContractDecoder(),
-  );
-}
-
 /** Transactions and blocks, without knowledge of the contracts. */
 function blocksOf(provider: EngineProvider) {
   const request = (method: string, params: unknown[]) => provider.send(method, params);
@@ -196,8 +126,7 @@ function blocksOf(provider: EngineProvider) {
 
   // The engine would otherwise follow the wall clock, and no deadline could be tested to the second.
   async function mine(blocks: number, firstAfterSeconds: number) {
-    await request('evm_setNextBlockTimestamp', [(await now()) + firstAfterSeconds]);
-    await request('hardhat_mine', [`0x${blocks.toString(16)}`, '0x1']);
+    await provider.engine.mine(blocks, (await now()) + firstAfterSeconds);
   }
 
   async function sign(
@@ -223,13 +152,11 @@ function blocksOf(provider: EngineProvider) {
 
   async function together(from: Wallet, calls: readonly (readonly [to: string, data: string])[]) {
     const hashes: string[] = [];
-    await request('evm_setAutomine', [false]);
     for (const [i, [to, data]] of calls.entries()) {
       const raw = await sign(from, to, data, 0n, i);
       hashes.push((await request('eth_sendRawTransaction', [raw])) as string);
     }
     await mine(1, 1);
-    await request('evm_setAutomine', [true]);
     const outcomes: (Reverted | null)[] = [];
     for (const hash of hashes) {
       outcomes.push(
@@ -247,18 +174,18 @@ function blocksOf(provider: EngineProvider) {
 
   async function sendData(from: Wallet, to: string | null, data: string, valueWei = 0n) {
     const raw = await sign(from, to, data, valueWei, 0);
-    await request('evm_setNextBlockTimestamp', [(await now()) + 1]);
-    return mined((await request('eth_sendRawTransaction', [raw])) as string);
+    const hash = (await request('eth_sendRawTransaction', [raw])) as string;
+    await mine(1, 1);
+    return mined(hash);
   }
 
   async function sendAs(from: string, to: string, data: string, valueWei = 0n) {
     await request('hardhat_impersonateAccount', [from]);
-    await request('evm_setNextBlockTimestamp', [(await now()) + 1]);
-    return mined(
-      (await request('eth_sendTransaction', [
-        { from, to, data, value: toQuantity(valueWei), gasPrice: '0x0' },
-      ])) as string,
-    );
+    const hash = (await request('eth_sendTransaction', [
+      { from, to, data, value: toQuantity(valueWei), gasPrice: '0x0' },
+    ])) as string;
+    await mine(1, 1);
+    return mined(hash);
   }
 
   async function mined(hash: string) {
@@ -280,7 +207,10 @@ export async function startChain(preset: PresetName = 'local', count = 12): Prom
   const wallets = Array.from({ length: count }, (_, i) => new Wallet(id(`wallet/${i}`)));
   const deployer = new Wallet(id('deployer'));
   const treasury = new Wallet(id('treasury'));
-  const engine = await createEngine([...wallets, deployer, treasury]);
+  const engine = await createEngine({
+    accounts: [...wallets, deployer, treasury].map(({ address }) => address),
+    balanceWei: 1_000_000n * OPEN_WEI,
+  });
   const provider = new EngineProvider(engine, Network.from(TEST_CHAIN_ID));
   const blocks = blocksOf(provider);
   const { request, mine, sendData } = blocks;

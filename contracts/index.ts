@@ -62,5 +62,6 @@ export {
   deploymentPlan,
   verifyDeployment,
 } from './deploy.ts';
+export { quicknet } from './drand.ts';
 export { encodeEvidence, evidenceCommitment, type JudgingFunction } from './evidence.ts';
 export { OPEN_WEI, type PresetName, presets } from './presets.ts';

@@ -19,6 +19,7 @@ export {
   utf8,
 } from './bytes.ts';
 export { commitTo, opensCommitment } from './commitment.ts';
+export { drandPoint } from './drand.ts';
 export { keccak256, sha256, taggedHash, tagHash } from './hash.ts';
 export {
   buildTree,

@@ -36,6 +36,7 @@ import type { Provider } from './provider/provider.ts';
 import { openReceipts, type Receipts } from './provider/receipts.ts';
 import { type Account, openAccount } from './services/account.ts';
 import type { Adapters } from './services/adapters.ts';
+import { openBeacon } from './services/beacon.ts';
 import { type ChainView, createChainView } from './services/chain-view.ts';
 import { whenChanged } from './services/changes.ts';
 import type { ContractTask } from './services/contract-types.ts';
@@ -44,7 +45,7 @@ import { createCurator } from './services/curator.ts';
 import { createDatanets, type Datanets } from './services/datanets.ts';
 import { createEpochs, type Epochs } from './services/epochs.ts';
 import { createGatherer } from './services/gather.ts';
-import { type Loop, startLoop } from './services/loop.ts';
+import { startLoop } from './services/loop.ts';
 import { exportServing } from './services/serve-metrics.ts';
 import {
   announceCapacity,
@@ -80,6 +81,8 @@ export type NodeConfig = {
   readonly weights?: WeightFormat;
   readonly isGateway: boolean;
   readonly challenges: boolean;
+  /** Servers of drand to fetch rounds from, where committees are drawn by them. */
+  readonly drandServers: readonly string[];
   /** The story's cheat: whose score this node overstates once, and to which client. */
   readonly inflate: { readonly contributor: Address; readonly client: Address } | null;
 };
@@ -300,10 +303,8 @@ async function startServices(
     name: string,
     everyMs: number,
     tick: (signal: AbortSignal) => Promise<void>,
-  ): Loop => {
-    const started = startLoop(name, everyMs, log, tick);
-    closers.push(started.close);
-    return started;
+  ): void => {
+    closers.push(startLoop(name, everyMs, log, tick).close);
   };
   loop('capacity', preset.capacityPeriodMs, announceCapacity(host, provider));
   const registry = chain.addressOf('DatanetRegistry');
@@ -312,6 +313,8 @@ async function startServices(
   loop('mirror', preset.pollMs, watched(datanets.mirror));
   loop('curator', preset.pollMs, watched(curate));
   loop('tasks', preset.pollMs, tasks.tick);
+  const beacon = await beaconOf(opened);
+  if (beacon !== null) loop('beacon', preset.pollMs, beacon);
   if (config.isGateway) loop('gather', 1_500, gather);
   loop('epochs', preset.pollMs, epochs.tick);
   loop('collect', preset.collectAgeMs, async () => {
@@ -334,6 +337,16 @@ async function startServices(
     listen: host.listenAddresses(),
   };
 }
+
+const beaconOf = ({ config, account: { chain }, tasks, log }: Opened) =>
+  openBeacon({
+    chain,
+    servers: config.drandServers,
+    rounds: tasks.seedMarks,
+    nowMs: Date.now,
+    staggerMs: PRESETS[config.preset].staggerMs,
+    log: log.child('beacon'),
+  });
 
 function takeTopics(
   { host, datanets, log }: Opened,

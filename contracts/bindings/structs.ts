@@ -117,6 +117,7 @@ export type InferenceEscrowChannel = {
   readonly thawReadyAt: bigint;
   readonly computeWei: bigint;
   readonly feeWei: bigint;
+  readonly platformPpm: bigint;
 };
 
 export type InferenceEscrowChannelInput = {
@@ -125,6 +126,7 @@ export type InferenceEscrowChannelInput = {
   readonly thawReadyAt: BigNumberish;
   readonly computeWei: BigNumberish;
   readonly feeWei: BigNumberish;
+  readonly platformPpm: BigNumberish;
 };
 
 export type InferenceEscrowVoucher = {
@@ -244,6 +246,9 @@ export type ParametersSlashing = {
   readonly juryPpm: bigint;
   readonly requesterPpm: bigint;
   readonly burnPpm: bigint;
+  readonly correlationBasePpm: bigint;
+  readonly correlationPpm: bigint;
+  readonly windowSeconds: bigint;
 };
 
 export type ParametersSlashingInput = {
@@ -251,6 +256,9 @@ export type ParametersSlashingInput = {
   readonly juryPpm: BigNumberish;
   readonly requesterPpm: BigNumberish;
   readonly burnPpm: BigNumberish;
+  readonly correlationBasePpm: BigNumberish;
+  readonly correlationPpm: BigNumberish;
+  readonly windowSeconds: BigNumberish;
 };
 
 export type ParametersTaskRules = {
@@ -564,11 +572,15 @@ export type StakingAccountInput = {
 export type StakingLock = {
   readonly owner: string;
   readonly amountWei: bigint;
+  readonly slashedAt: bigint;
+  readonly slashedWhole: boolean;
 };
 
 export type StakingLockInput = {
   readonly owner: string;
   readonly amountWei: BigNumberish;
+  readonly slashedAt: BigNumberish;
+  readonly slashedWhole: boolean;
 };
 
 export type StakingStaker = {

@@ -10,7 +10,8 @@ import {IParameters} from "./interfaces/IParameters.sol";
 
 /// @title Deposits of clients with providers, collected by vouchers
 /// @notice A voucher carries cumulative amounts, so an old one pays nothing and a lost one is replaced by the next. Whoever
-/// sends it, the money goes to the provider, the treasury and the epoch's pot.
+/// sends it, the money goes to the provider, the treasury and the epoch's pot. A fee is divided by the platform's part that
+/// held when the channel was opened or last collected: a change divides nothing that was served before it was known.
 contract InferenceEscrow is IInferenceEscrow, Credits, EIP712 {
     uint256 private constant ONE = 1_000_000;
     bytes32 private constant VOUCHER_TYPE = keccak256(
@@ -21,11 +22,13 @@ contract InferenceEscrow is IInferenceEscrow, Credits, EIP712 {
     IEpochs public immutable epochs;
     address public immutable treasury;
 
-    /// @dev What a collection reads and writes, in one slot: up to 309 million OPEN each, fees in millions of wei.
+    /// @dev What a collection reads and writes, in one slot: up to 309 million OPEN, and 18 million of fees, which are in
+    /// millions of wei. `rules` counts from 1.
     struct Open {
         uint88 balanceWei;
         uint88 computeWei;
-        uint80 feeMillions;
+        uint64 feeMillions;
+        uint16 rules;
     }
 
     struct Thawing {
@@ -35,6 +38,8 @@ contract InferenceEscrow is IInferenceEscrow, Credits, EIP712 {
 
     mapping(address client => mapping(address provider => Open)) private _open;
     mapping(address client => mapping(address provider => Thawing)) private _thawing;
+    /// @dev Every platform's part that a channel was opened under; a channel keeps its place, which takes two bytes.
+    uint32[] private _platformPpms;
     /// @notice Sum of all balances and thawing amounts, in wei.
     uint256 public depositedTotalWei;
 
@@ -50,6 +55,7 @@ contract InferenceEscrow is IInferenceEscrow, Credits, EIP712 {
     function deposit(address provider) external payable {
         require(msg.value > 0, InferenceEscrowAmountZero());
         Open storage open = _open[msg.sender][provider];
+        if (open.balanceWei == 0) (open.rules,) = _rulesNow();
         open.balanceWei = _fits(open.balanceWei + msg.value);
         depositedTotalWei += msg.value;
         emit ChannelDeposited(msg.sender, provider, msg.value);
@@ -93,14 +99,14 @@ contract InferenceEscrow is IInferenceEscrow, Credits, EIP712 {
             vouchers.length == signatures.length, InferenceEscrowLengthMismatch(vouchers.length, signatures.length)
         );
         require(vouchers.length > 0, InferenceEscrowBatchEmpty());
-        uint256 platformPpm = parameters.fees().platformPpm;
+        (uint16 rules, uint256 platformPpm) = _rulesNow();
         uint256 treasuryWei = 0;
         uint256 potTotalWei = 0;
         uint256 owedWei = 0;
         uint256 computeTotalWei = 0;
         for (uint256 i = 0; i < vouchers.length; i++) {
             (uint256 computeWei, uint256 platformWei, uint256 potWei) =
-                _collect(vouchers[i], signatures[i], platformPpm);
+                _collect(vouchers[i], signatures[i], rules, platformPpm);
             computeTotalWei += computeWei;
             treasuryWei += platformWei;
             potTotalWei += potWei;
@@ -127,7 +133,8 @@ contract InferenceEscrow is IInferenceEscrow, Credits, EIP712 {
             thawingWei: thawing.amountWei,
             thawReadyAt: thawing.readyAt,
             computeWei: open.computeWei,
-            feeWei: uint128(open.feeMillions * ONE)
+            feeWei: uint128(open.feeMillions * ONE),
+            platformPpm: open.rules == 0 ? parameters.fees().platformPpm : _platformPpms[open.rules - 1]
         });
     }
 
@@ -143,7 +150,20 @@ contract InferenceEscrow is IInferenceEscrow, Credits, EIP712 {
 
     // ---------------------------------------------------------------- inside
 
-    function _collect(Voucher calldata voucher, bytes calldata signature, uint256 platformPpm)
+    /// @dev The rules of now and their place; written down when they are new.
+    function _rulesNow() private returns (uint16 rules, uint32 platformPpm) {
+        platformPpm = parameters.fees().platformPpm;
+        uint256 count = _platformPpms.length;
+        if (count == 0 || _platformPpms[count - 1] != platformPpm) {
+            _platformPpms.push(platformPpm);
+            count++;
+        }
+        // 65,535 changes of one number by a vote take longer than anything here lasts.
+        rules = uint16(count);
+    }
+
+    /// @param rules The place of the rules of now, and `platformPpm` what they say.
+    function _collect(Voucher calldata voucher, bytes calldata signature, uint16 rules, uint256 platformPpm)
         private
         returns (uint256 computeWei, uint256 platformWei, uint256 potWei)
     {
@@ -155,8 +175,13 @@ contract InferenceEscrow is IInferenceEscrow, Credits, EIP712 {
         (computeWei, feeWei) = _increase(open, voucher);
         open.balanceWei = uint88(open.balanceWei - _draw(open.balanceWei, voucher, computeWei + feeWei));
         open.computeWei = _fits(voucher.cumulativeComputeWei);
-        // Paid out of what exists, so that it fits.
-        open.feeMillions = uint80(voucher.cumulativeFeeWei / ONE);
+        uint256 feeMillions = voucher.cumulativeFeeWei / ONE;
+        require(feeMillions <= type(uint64).max, InferenceEscrowAmountTooLarge(voucher.cumulativeFeeWei));
+        open.feeMillions = uint64(feeMillions);
+        if (open.rules != rules) {
+            platformPpm = _platformPpms[open.rules - 1];
+            open.rules = rules;
+        }
         _open[client][voucher.provider] = open;
         platformWei = feeWei * platformPpm / ONE;
         potWei = feeWei - platformWei;

@@ -13,6 +13,7 @@ contract Parameters is IParameters, Ownable2Step {
     uint256 private constant MAX_COMMITTEE = 21;
     uint256 private constant MAX_STAKERS = 65_536;
     uint256 private constant MAX_SELF_CHALLENGE_PPM = 500_000;
+    uint256 private constant MAX_CORRELATION_PPM = 10_000_000;
 
     uint256 public constant RULES_GRACE_SECONDS = 1 hours;
 
@@ -175,7 +176,7 @@ contract Parameters is IParameters, Ownable2Step {
         _checkRatios(v.fees, v.slashing);
         _checkTasks(v.tasks);
         _checkBonds(v.bonds);
-        _checkTiming(v.tasks, v.timing);
+        _checkTiming(v.tasks, v.timing, v.slashing.windowSeconds);
         _checkAudits(v.audits);
     }
 
@@ -198,6 +199,11 @@ contract Parameters is IParameters, Ownable2Step {
         // Whoever challenges itself, as its own client, must lose at least half.
         uint256 self = uint256(s.challengerPpm) + s.requesterPpm;
         require(self <= MAX_SELF_CHALLENGE_PPM, ParametersSelfChallengePays(self));
+        // A fault that is no accident always costs more than its lock, and never more than all because of a few others.
+        require(
+            s.correlationBasePpm > 0 && s.correlationBasePpm <= ONE && s.correlationPpm <= MAX_CORRELATION_PPM,
+            ParametersCorrelationInvalid(s.correlationBasePpm, s.correlationPpm)
+        );
     }
 
     function _checkTasks(TaskRules memory t) private pure {
@@ -220,7 +226,7 @@ contract Parameters is IParameters, Ownable2Step {
         );
     }
 
-    function _checkTiming(TaskRules memory t, Timing memory time) private pure {
+    function _checkTiming(TaskRules memory t, Timing memory time, uint256 windowSeconds) private pure {
         require(
             time.challengeWindowSeconds > 0 && time.deltaSeconds > 0 && time.daAnswerSeconds > 0
                 && time.rerunSeconds > 0,
@@ -239,6 +245,10 @@ contract Parameters is IParameters, Ownable2Step {
             * (uint256(t.leaseSeconds) + t.revealSeconds + t.voteCommitSeconds + t.voteRevealSeconds
                 + time.challengeWindowSeconds + rerun);
         require(time.thawSeconds >= needed, ParametersThawTooShort(time.thawSeconds, needed));
+        // Faults that one crowd shows one by one, as its stake thaws, still count as one.
+        require(
+            windowSeconds >= time.thawSeconds, ParametersSlashWindowTooShort(windowSeconds, time.thawSeconds)
+        );
         // Whoever is kept out of the blocks for as long as that is possible loses nothing over it.
         uint256 floorSeconds = time.slashingFloorSeconds;
         _atLeast(t.leaseSeconds, floorSeconds);

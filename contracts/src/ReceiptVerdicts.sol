@@ -204,7 +204,10 @@ abstract contract ReceiptVerdicts is RefereeBase {
         verdict.provider = receipt.provider;
         verdict.challenger = msg.sender;
         verdict.judgedAt = uint64(block.timestamp);
-        uint256 slashedWei = staking.slash(Locks.serving(receipt.provider), msg.sender, receipt.client);
+        // Two receipts for one request are no accident; a wrong sum may be one.
+        uint256 slashedWei = (kind == VerdictKind.Equivocation ? staking.slashDeliberate : staking.slash)(
+            Locks.serving(receipt.provider), msg.sender, receipt.client
+        );
         verdict.slashedWei = uint128(slashedWei);
         emit ReceiptJudged(kind, subject, receipt.provider, receipt.requestId, msg.sender, slashedWei);
     }

@@ -1,27 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Credits} from "./Credits.sol";
 import {IParameters} from "./interfaces/IParameters.sol";
 import {IStaking} from "./interfaces/IStaking.sol";
+import {WorkerKeys} from "./WorkerKeys.sol";
 import {Locks} from "./libraries/Locks.sol";
+import {SlashWindow} from "./libraries/SlashWindow.sol";
 import {StakeTree} from "./libraries/StakeTree.sol";
 
 /// @title Stake: free, locked under a lock id, or thawing
 /// @notice A lock is one task's or one provider's serving bond and is never counted twice. Only free stake thaws. Slashed
 /// stake is divided by Parameters: credits for challenger and requester, the rest stays here for good and is counted
 /// as burned. An owner may name a worker key: it works and answers with the owner's stake, and can never take it out. Buckets: free + locked + thawing + credits + burned = everything that was ever paid in and not paid out.
-contract Staking is IStaking, Credits, EIP712 {
+contract Staking is IStaking, Credits, WorkerKeys {
+    using SlashWindow for SlashWindow.Window;
     using StakeTree for StakeTree.Tree;
     using StakeTree for StakeTree.Omitted;
 
     uint8 public constant PROVIDER = 1;
     uint8 public constant VERIFIER = 2;
     uint256 private constant ONE = 1_000_000;
-    bytes32 private constant WORKER_TYPE =
-        keccak256("WorkerKey(address owner,address worker,uint256 nonce,uint64 deadline)");
     bytes32 private constant SORTITION_TAG = keccak256("openledger/sortition/2");
     /// @dev Stake counts in a draw in whole millionths of an OPEN, so that sums fit in 56 bits.
     uint256 private constant WEIGHT_WEI = 1e12;
@@ -51,12 +50,6 @@ contract Staking is IStaking, Credits, EIP712 {
     StakeTree.Tree private _tree;
     address[] private _seats;
     address[] private _stakers;
-    // Whose stake a worker key works with; kept for ever, so that a retired key never works for anybody again.
-    mapping(address worker => address owner) private _owners;
-    // The worker key in force; 0 while the owner works itself.
-    mapping(address owner => address worker) private _workers;
-    /// @notice Worker keys that an owner has named so far.
-    mapping(address owner => uint256 nonce) public workerNonce;
 
     uint128 public freeTotalWei;
     uint128 public thawingTotalWei;
@@ -64,13 +57,17 @@ contract Staking is IStaking, Credits, EIP712 {
     uint128 public lockedTotalWei;
     /// @notice Stake that was destroyed; no function pays it out.
     uint128 public burnedWei;
+    // What faults took lately.
+    SlashWindow.Window private _slashed;
 
     modifier onlyTaskEscrow() {
         require(msg.sender == taskEscrow, StakingUnauthorised(msg.sender));
         _;
     }
 
-    constructor(IParameters parameters_, address taskEscrow_, address referee_) EIP712("OpenLedger", "1") {
+    constructor(IParameters parameters_, address taskEscrow_, address referee_) {
+        // So that the first slash pays no more for its slot than any other.
+        _slashed.startedAt = uint64(block.timestamp);
         parameters = parameters_;
         taskEscrow = taskEscrow_;
         referee = referee_;
@@ -86,31 +83,6 @@ contract Staking is IStaking, Credits, EIP712 {
         freeTotalWei += uint128(msg.value);
         emit Deposited(owner, msg.value);
         require(_changed(owner), StakingListFull(_stakers.length));
-    }
-
-    /// @notice Names the key that works with an owner's stake from now on, in place of the one before. Both sign, so that the
-    /// owner's key can stay offline and nobody binds a key that is not his; anybody may send it.
-    function setWorker(
-        address owner,
-        address worker,
-        uint64 deadline,
-        bytes calldata ownerSignature,
-        bytes calldata workerSignature
-    ) external {
-        require(block.timestamp <= deadline, StakingKeyExpired(deadline));
-        bytes32 digest = workerDigest(owner, worker, workerNonce[owner]++, deadline);
-        _signed(owner, digest, ownerSignature);
-        _signed(worker, digest, workerSignature);
-        Holding storage own = _holdings[worker];
-        // A key is named once, is nobody's owner, and has no stake that would be out of reach.
-        require(
-            worker != owner && _owners[worker] == address(0) && _owners[owner] == address(0)
-                && workerNonce[worker] == 0 && own.freeWei == 0 && own.lockedWei == 0 && own.thawingWei == 0,
-            StakingKeyTaken(owner, worker)
-        );
-        emit WorkerChanged(owner, _workers[owner], worker);
-        _owners[worker] = owner;
-        _workers[owner] = worker;
     }
 
     /// @notice Starts to thaw free stake; a second request restarts the clock for all that is thawing.
@@ -212,24 +184,30 @@ contract Staking is IStaking, Credits, EIP712 {
     }
 
     /// @notice Takes a whole lock and divides it; a lock that is gone gives 0.
-    /// @dev The jury's part is burned, because no jury sits yet; so is the remainder of the divisions.
     function slash(bytes32 lockId, address challenger, address requester) external returns (uint256 amountWei) {
         require(msg.sender == referee || msg.sender == taskEscrow, StakingUnauthorised(msg.sender));
+        return _slash(lockId, challenger, requester, parameters.slashing());
+    }
+
+    /// @notice Takes a whole lock for a fault that is no accident, and of all that its owner has here the more the more stake
+    /// was lost to faults lately: correlationFraction() of it, out of free and then thawing stake, never out of another lock.
+    /// @dev Once per lock, and not for a lock that was given back or was slashed longer ago than stake thaws: a key that
+    /// stopped serving cannot cost its owner anything any more.
+    function slashDeliberate(bytes32 lockId, address challenger, address requester)
+        external
+        returns (uint256 amountWei)
+    {
+        require(msg.sender == referee, StakingUnauthorised(msg.sender));
+        IParameters.Slashing memory rules = parameters.slashing();
         Lock storage held = _locks[lockId];
-        amountWei = held.amountWei;
-        if (amountWei == 0) return 0;
-        address owner = held.owner;
-        _take(owner, held, amountWei);
-        IParameters.Slashing memory split = parameters.slashing();
-        uint256 challengerWei = amountWei * split.challengerPpm / ONE;
-        uint256 requesterWei = amountWei * split.requesterPpm / ONE;
-        uint256 restWei = amountWei - challengerWei - requesterWei;
-        burnedWei += uint128(restWei);
-        _credit(challenger, challengerWei);
-        _credit(requester, requesterWei);
-        emit Slashed(lockId, owner, challenger, requester, amountWei, challengerWei, requesterWei, restWei);
-        // The list and the tree follow by settle: what a verdict costs must not grow with the number of verifiers.
-        _emitChanged(owner);
+        Holding storage holding = _holdings[held.owner];
+        uint256 stakeWei = uint256(holding.freeWei) + holding.lockedWei + holding.thawingWei;
+        amountWei = _slash(lockId, challenger, requester, rules);
+        if (held.slashedWhole || block.timestamp > held.slashedAt + parameters.timing().thawSeconds) {
+            return amountWei;
+        }
+        held.slashedWhole = true;
+        return amountWei + _slashCorrelated(held.owner, stakeWei, challenger, requester, rules);
     }
 
     /// @notice Brings the list of stakers and the draw to what an account's stake is since a slash; anybody may send it.
@@ -239,33 +217,18 @@ contract Staking is IStaking, Credits, EIP712 {
 
     // ---------------------------------------------------------------- views
 
+    /// @notice Share of its stake, in PPM, that a fault costs now that is no accident: the base, and a multiple of the share
+    /// of all stake that was lost to faults within the window.
+    function correlationFraction() external view returns (uint256) {
+        return _correlation(parameters.slashing());
+    }
+
     function servingLockId(address account) public pure returns (bytes32) {
         return Locks.serving(account);
     }
 
     function getLock(bytes32 lockId) external view returns (Lock memory) {
         return _locks[lockId];
-    }
-
-    /// @notice Whose stake an account works with: its owner's for a worker key, present or retired, else its own.
-    function ownerOf(address account) public view returns (address owner) {
-        owner = _owners[account];
-        if (owner == address(0)) owner = account;
-    }
-
-    /// @notice The account that acts with an owner's stake: its worker key, or itself.
-    function workerOf(address owner) public view returns (address worker) {
-        worker = _workers[owner];
-        if (worker == address(0)) worker = owner;
-    }
-
-    /// @notice The EIP-712 digest that owner and worker sign.
-    function workerDigest(address owner, address worker, uint256 nonce, uint64 deadline)
-        public
-        view
-        returns (bytes32)
-    {
-        return _hashTypedDataV4(keccak256(abi.encode(WORKER_TYPE, owner, worker, nonce, deadline)));
     }
 
     /// @notice The stake that an account works with, and the serving bond of the key that signs; none for a retired key.
@@ -359,15 +322,9 @@ contract Staking is IStaking, Credits, EIP712 {
 
     // ---------------------------------------------------------------- inside
 
-    /// @dev The owner for whom an account may act now.
-    function _acting(address account) private view returns (address owner) {
-        owner = ownerOf(account);
-        require(account == owner || account == _workers[owner], StakingKeyRetired(account));
-    }
-
-    function _signed(address expected, bytes32 digest, bytes calldata signature) private pure {
-        (address signer,,) = ECDSA.tryRecoverCalldata(digest, signature);
-        require(signer == expected && signer != address(0), StakingKeySignerMismatch(expected, signer));
+    function _hasStake(address account) internal view override returns (bool) {
+        Holding storage own = _holdings[account];
+        return own.freeWei > 0 || own.lockedWei > 0 || own.thawingWei > 0;
     }
 
     function _requestServingExit(address account) private {
@@ -385,7 +342,7 @@ contract Staking is IStaking, Credits, EIP712 {
         holding.lockedWei += uint128(amountWei);
         freeTotalWei -= uint128(amountWei);
         lockedTotalWei += uint128(amountWei);
-        _locks[lockId] = Lock(owner, uint128(amountWei));
+        _locks[lockId] = Lock(owner, uint128(amountWei), 0, false);
         emit Locked(lockId, owner, amountWei);
     }
 
@@ -405,6 +362,69 @@ contract Staking is IStaking, Credits, EIP712 {
         held.amountWei -= uint128(amountWei);
         _holdings[owner].lockedWei -= uint128(amountWei);
         lockedTotalWei -= uint128(amountWei);
+    }
+
+    /// @dev The list and the tree follow by settle: what a verdict costs must not grow with the number of verifiers.
+    function _slash(bytes32 lockId, address challenger, address requester, IParameters.Slashing memory rules)
+        private
+        returns (uint256 amountWei)
+    {
+        Lock storage held = _locks[lockId];
+        amountWei = held.amountWei;
+        if (amountWei == 0) return 0;
+        address owner = held.owner;
+        _take(owner, held, amountWei);
+        held.slashedAt = uint64(block.timestamp);
+        _divide(lockId, owner, amountWei, challenger, requester, rules);
+    }
+
+    function _slashCorrelated(
+        address owner,
+        uint256 stakeWei,
+        address challenger,
+        address requester,
+        IParameters.Slashing memory rules
+    ) private returns (uint256 amountWei) {
+        Holding storage holding = _holdings[owner];
+        amountWei = stakeWei * _correlation(rules) / ONE;
+        uint256 freeWei = amountWei < holding.freeWei ? amountWei : holding.freeWei;
+        uint256 thawingWei = amountWei - freeWei;
+        if (thawingWei > holding.thawingWei) thawingWei = holding.thawingWei;
+        amountWei = freeWei + thawingWei;
+        if (amountWei == 0) return 0;
+        holding.freeWei -= uint128(freeWei);
+        holding.thawingWei -= uint128(thawingWei);
+        freeTotalWei -= uint128(freeWei);
+        thawingTotalWei -= uint128(thawingWei);
+        _divide(bytes32(0), owner, amountWei, challenger, requester, rules);
+    }
+
+    /// @dev Books slashed stake. The jury's part is burned, because no jury sits yet; so is the remainder of the divisions.
+    function _divide(
+        bytes32 lockId,
+        address owner,
+        uint256 amountWei,
+        address challenger,
+        address requester,
+        IParameters.Slashing memory rules
+    ) private {
+        uint256 challengerWei = amountWei * rules.challengerPpm / ONE;
+        uint256 requesterWei = amountWei * rules.requesterPpm / ONE;
+        uint256 restWei = amountWei - challengerWei - requesterWei;
+        burnedWei += uint128(restWei);
+        _slashed.add(amountWei, rules.windowSeconds);
+        _credit(challenger, challengerWei);
+        _credit(requester, requesterWei);
+        emit Slashed(lockId, owner, challenger, requester, amountWei, challengerWei, requesterWei, restWei);
+        _emitChanged(owner);
+    }
+
+    function _correlation(IParameters.Slashing memory rules) private view returns (uint256 ppm) {
+        uint256 lostWei = _slashed.sum(rules.windowSeconds);
+        uint256 allWei = lostWei + freeTotalWei + lockedTotalWei + thawingTotalWei;
+        ppm = rules.correlationBasePpm;
+        if (lostWei > 0) ppm += rules.correlationPpm * lostWei / allWei;
+        if (ppm > ONE) ppm = ONE;
     }
 
     /// @dev Announces what an account's stake and roles are now, and settles them.

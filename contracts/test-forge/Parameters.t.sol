@@ -159,6 +159,7 @@ contract ParametersTest is World {
             + 4 * uint256(values.timing.deltaSeconds);
         values.timing.challengeWindowSeconds = uint32(bound(window, _max(1, needed - needed / 2), needed + 100));
         values.timing.thawSeconds = type(uint32).max;
+        values.slashing.windowSeconds = type(uint32).max;
         bool right = values.timing.challengeWindowSeconds >= needed;
         _change(values, right ? bytes4(0) : IParameters.ParametersWindowTooShort.selector);
         values.timing.challengeWindowSeconds = uint32(needed);
@@ -181,6 +182,7 @@ contract ParametersTest is World {
             * (needed + values.timing.challengeWindowSeconds + values.timing.daAnswerSeconds
                 + values.timing.rerunSeconds);
         values.timing.thawSeconds = uint32(needed);
+        values.slashing.windowSeconds = type(uint32).max;
         _change(values, 0);
         values.timing.thawSeconds = uint32(needed - 1);
         _change(values, IParameters.ParametersThawTooShort.selector);
@@ -199,6 +201,7 @@ contract ParametersTest is World {
         values.timing.daAnswerSeconds = floorSeconds;
         values.timing.challengeWindowSeconds = 2 * floorSeconds + 100;
         values.timing.thawSeconds = type(uint32).max;
+        values.slashing.windowSeconds = type(uint32).max;
         Parameters other = new Parameters(address(this), values);
         uint32 short = uint32(bound(given, 1, floorSeconds));
         uint256 deadline = which % 5;
@@ -220,6 +223,7 @@ contract ParametersTest is World {
         values.tasks.voteCommitSeconds = 1 hours;
         values.tasks.voteRevealSeconds = 1 hours;
         values.timing.thawSeconds = 10 hours;
+        values.slashing.windowSeconds = type(uint32).max;
         vm.expectPartialRevert(IParameters.ParametersBelowSlashingFloor.selector);
         new Parameters(address(this), values);
     }

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {Credits} from "../src/Credits.sol";
 import {IEpochs} from "../src/interfaces/IEpochs.sol";
 import {IInferenceEscrow} from "../src/interfaces/IInferenceEscrow.sol";
+import {IParameters} from "../src/interfaces/IParameters.sol";
 import {vm} from "./Base.sol";
 import {World} from "./World.sol";
 
@@ -137,6 +138,59 @@ contract PaymentsTest is World {
         vm.prank(PAID);
         vm.expectPartialRevert(Credits.CreditsNone.selector);
         inference.withdrawCredits();
+    }
+
+    /// @dev A change of fees divides nothing that was served before it: each increment by the rules it began under.
+    function testFuzz_collect_dividesByTheRulesThatAChannelWasOpenedUnder(uint32 millions, uint32 part) external {
+        uint256 feeWei = ONE * bound(millions, 1, type(uint32).max);
+        uint256 opened = parameters.fees().platformPpm;
+        uint256 changed = bound(part, 0, ONE);
+        _deposit(50 ether);
+        same(_channel().platformPpm, opened, "opened under");
+        _setPlatform(changed);
+        // More on the same channel does not open it again.
+        _deposit(1 ether);
+        _collect(0, feeWei, 0);
+        uint256 firstWei = feeWei * opened / ONE;
+        same(inference.credits(inference.treasury()), firstWei, "by the rules of before");
+        same(_channel().platformPpm, changed, "from here on");
+        _setPlatform(0);
+        _collect(0, 2 * feeWei, 0);
+        same(inference.credits(inference.treasury()), firstWei + feeWei * changed / ONE, "by those of the last time");
+        _collect(0, 3 * feeWei, 0);
+        same(inference.credits(inference.treasury()), firstWei + feeWei * changed / ONE, "by those of now");
+        same(address(inference).balance, inference.accountedWei(), "balance");
+    }
+
+    /// @dev An emptied channel that is filled again is a new one; rules that came back are the same rules.
+    function test_deposit_opensAnEmptyChannelUnderTheRulesOfNow() external {
+        same(inference.getChannel(_client(), ANCHORER).platformPpm, parameters.fees().platformPpm, "none yet");
+        _deposit(1 ether);
+        _setPlatform(400_000);
+        _collect(1 ether, 0, 0);
+        _setPlatform(300_000);
+        _deposit(1 ether);
+        same(_channel().platformPpm, 300_000, "opened again");
+    }
+
+    function test_collect_refusesMoreFeesThanAChannelCanCount() external {
+        uint256 mostWei = ONE * type(uint64).max;
+        vm.deal(_client(), mostWei + ONE);
+        _deposit(mostWei + ONE);
+        _collect(0, mostWei + ONE, IInferenceEscrow.InferenceEscrowAmountTooLarge.selector);
+        _collect(0, mostWei, 0);
+        same(_channel().feeWei, mostWei, "to the last million");
+    }
+
+    /// @dev The rest goes to the stakers and the data.
+    function _setPlatform(uint256 ppm) private {
+        IParameters.Values memory values = parameters.all();
+        values.fees.platformPpm = uint32(ppm);
+        values.fees.modelOwnerPpm = 0;
+        values.fees.stakersPpm = 0;
+        values.fees.dataPpm = uint32(ONE - ppm);
+        vm.prank(parameters.owner());
+        parameters.change(values);
     }
 
     function testFuzz_collect_refusesUnevenFeesAndMoreThanIsThere(uint64 fee, uint64 deposited) external {

@@ -364,6 +364,18 @@ describe('Parameters', () => {
       'ParametersSelfChallengePays',
       { ...local, slashing: { ...slashing, challengerPpm: 400_001n, burnPpm: 399_999n } },
     ],
+    [
+      'ParametersCorrelationInvalid',
+      { ...local, slashing: { ...slashing, correlationBasePpm: 0n } },
+    ],
+    [
+      'ParametersCorrelationInvalid',
+      { ...local, slashing: { ...slashing, correlationPpm: 10_000_001n } },
+    ],
+    [
+      'ParametersSlashWindowTooShort',
+      { ...local, slashing: { ...slashing, windowSeconds: timing.thawSeconds - 1n } },
+    ],
     ['ParametersCommitteeSize', { ...local, tasks: { ...tasks, committeeSize: 0n } }],
     ['ParametersCommitteeSize', { ...local, tasks: { ...tasks, committeeSize: 22n } }],
     ['ParametersTaskRuleZero', { ...local, tasks: { ...tasks, leaseSeconds: 0n } }],

@@ -8,7 +8,7 @@ import { RefereeVerdictKind } from '../bindings/structs.ts';
 import { encodeCall } from '../connect.ts';
 import { evidenceCommitment } from '../evidence.ts';
 import { startChain } from '../harness.ts';
-import { presets } from '../presets.ts';
+import { OPEN_WEI, presets } from '../presets.ts';
 import {
   commitEvidence,
   type Receipt,
@@ -210,13 +210,17 @@ async function accuse(fn: Challenge, evidence: unknown, from = challenger) {
   return chain.send(from, 'Referee', fn, [evidence as never]);
 }
 
-async function assertSlashed(kind: bigint, subject: string): Promise<void> {
+async function assertSlashed(
+  kind: bigint,
+  subject: string,
+  slashedWei = bonds.servingLockWei,
+): Promise<void> {
   const verdict = await Referee.verdictOf(kind, subject);
   assert.equal(verdict.provider, provider.address);
   assert.equal(verdict.challenger, challenger.address);
-  assert.equal(verdict.slashedWei, bonds.servingLockWei);
-  assert.equal(await Staking.credits(challenger.address), (bonds.servingLockWei * 4n) / 10n);
-  assert.equal(await Staking.credits(client.address), bonds.servingLockWei / 10n);
+  assert.equal(verdict.slashedWei, slashedWei);
+  assert.equal(await Staking.credits(challenger.address), (slashedWei * 4n) / 10n);
+  assert.equal(await Staking.credits(client.address), slashedWei / 10n);
   assert.equal((await Staking.getAccount(provider.address)).servingLockWei, 0n);
   await assertConserved(chain);
 }
@@ -402,7 +406,7 @@ describe('Referee: equivocation', () => {
     };
   }
 
-  test('two receipts for one request cost the lock, once', async () => {
+  test('two receipts for one request cost the lock and a share of the stake, once', async () => {
     const pair = await pairOf((second) => {
       second.computeWei += 1n;
     });
@@ -410,7 +414,13 @@ describe('Referee: equivocation', () => {
     const subject = keccak256(
       coder.encode(['address', 'bytes32'], [provider.address, pair.first.requestId]),
     );
-    await assertSlashed(RefereeVerdictKind.Equivocation, subject);
+    // The only staker's lock is a fifth of all stake: 5 % + 3 * 20 % of its 100 OPEN.
+    const shareWei = 65n * OPEN_WEI;
+    const takenWei = bonds.servingLockWei + shareWei;
+    await assertSlashed(RefereeVerdictKind.Equivocation, subject, takenWei);
+    assert.equal((await Staking.getAccount(provider.address)).stakeWei, 100n * OPEN_WEI - takenWei);
+    // Now 85 of 100 are lost.
+    assert.equal(await Staking.correlationFraction(), 1_000_000n);
     const swapped = {
       first: pair.second,
       firstSignature: pair.secondSignature,

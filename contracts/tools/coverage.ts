@@ -1,7 +1,8 @@
 /** Lines and branches of contracts/src that forge's tests run. What only the TypeScript tests run is not counted. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CACHE, forge } from './forge.ts';
+import { forge } from './forge.ts';
+import { CACHE } from './foundry.ts';
 
 type Counts = { lines: number; linesHit: number; branches: number; branchesHit: number };
 

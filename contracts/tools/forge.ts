@@ -1,37 +1,10 @@
-/** Forge from npm behind solcjs. It lives in the cache, because its package has no build for every platform we run on. */
+/** Forge from npm behind solcjs. */
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { foundryBinary, ROOT } from './foundry.ts';
 import { writePlan } from './plan.ts';
 
-const VERSION = '1.7.1';
-export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-export const CACHE = join(ROOT, '.cache', 'forge');
 const SOLC = join(ROOT, 'contracts', 'tools', 'solc.mjs');
-
-/** The binary's path; installs it without scripts where it is missing. */
-function forgeBinary(): string {
-  const platform = process.platform === 'win32' ? 'win32' : process.platform;
-  const arch = process.arch === 'x64' ? 'amd64' : process.arch;
-  const name = `@foundry-rs/forge-${platform}-${arch}`;
-  const binary = join(CACHE, 'node_modules', name, 'bin', 'forge');
-  if (existsSync(binary)) return binary;
-  mkdirSync(CACHE, { recursive: true });
-  const args = [
-    'install',
-    '--no-save',
-    '--ignore-scripts',
-    '--prefix',
-    CACHE,
-    `${name}@${VERSION}`,
-  ];
-  const { status, stderr } = spawnSync('npm', args, { encoding: 'utf8' });
-  if (status !== 0 || !existsSync(binary)) {
-    throw new Error(`Expected npm to give ${name}@${VERSION}; it said:\n${stderr}`);
-  }
-  return binary;
-}
 
 /**
  * Runs forge on the deployment plan of now; needs no network.
@@ -43,7 +16,7 @@ export function forge(
   folder = ROOT,
 ): SpawnSyncReturns<string> {
   writePlan(join(folder, '.cache', 'forge', 'plan'));
-  return spawnSync(forgeBinary(), [...args, '--use', SOLC], {
+  return spawnSync(foundryBinary('forge'), [...args, '--use', SOLC], {
     cwd: folder,
     encoding: 'utf8',
     env: { ...process.env, ...env },

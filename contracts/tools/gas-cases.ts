@@ -164,7 +164,6 @@ async function draw(chain: Chain, client: Wallet, provider: Wallet) {
     [encodeCall('Staking', 'setRoles', [VERIFIER]), '0x0', 0],
     [encodeCall('Staking', 'deposit', []), toQuantity(2_000n * 10n ** 18n), 1],
   ] as const;
-  await chain.request('evm_setAutomine', [false]);
   for (let i = Number(await chain.contracts.Staking.stakerCount()); i < most; i += 1) {
     const from = keccak256(id(`verifier/${i}`)).slice(0, 42);
     await chain.request('hardhat_setBalance', [from, toQuantity(10n ** 22n)]);
@@ -175,7 +174,6 @@ async function draw(chain: Chain, client: Wallet, provider: Wallet) {
     }
     if (i % VERIFIERS_PER_BLOCK === 0 || i === most - 1) await chain.mine(1);
   }
-  await chain.request('evm_setAutomine', [true]);
   assert.equal(await chain.contracts.Staking.stakerCount(), BigInt(most));
   const taskId = await announce(chain, client, await publish(chain, client));
   await chain.send(provider, 'TaskEscrow', 'claim', [taskId]);

@@ -6,7 +6,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT } from './forge.ts';
+import { ROOT } from './foundry.ts';
 
 const MODEL = join(ROOT, 'contracts', 'tools', 'model', 'life.pml');
 const FOLDER = join(ROOT, '.cache', 'model');

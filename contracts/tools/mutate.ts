@@ -14,7 +14,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { CACHE, forge, ROOT } from './forge.ts';
+import { forge } from './forge.ts';
+import { CACHE, ROOT } from './foundry.ts';
 import { allMutations, type Mutation } from './mutations.ts';
 
 const COPY = join(ROOT, '.cache', 'mutants');

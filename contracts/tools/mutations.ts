@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { ROOT } from './forge.ts';
+import { ROOT } from './foundry.ts';
 
 /** One change of one file: `length` bytes from `start` are replaced by `text`. */
 export type Mutation = {

@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ROOT } from './forge.ts';
+import { ROOT } from './foundry.ts';
 import { contractSources } from './mutations.ts';
 
 const PACKAGES = ['slither-analyzer==0.11.6', 'crytic-compile==0.4.2'];

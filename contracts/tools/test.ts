@@ -1,13 +1,16 @@
 /**
- * `npm run test:contracts`: the long tests of the contracts. Fuzz and invariants by forge with what they reached,
- * soft-float against Math.fround on 100,000 pairs per operation, coverage; `--nightly` fuzzes 10,000 times each,
+ * `npm run test:contracts`: the long tests of the contracts. Fuzz and invariants by forge with what they reached, the
+ * integration tests on each local engine, soft-float against Math.fround on 100,000 pairs per operation, coverage;
+ * `--nightly` fuzzes 10,000 times each, `--integration embedded|anvil|both` runs only the integration tests,
  * `--mutate --seed N --count N` breaks the contracts on purpose and counts what the tests notice.
  */
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { coverage } from './coverage.ts';
-import { CACHE, forge } from './forge.ts';
+import { forge } from './forge.ts';
+import { CACHE, ROOT } from './foundry.ts';
 import { longFloats } from './long-floats.ts';
 import { mutate } from './mutate.ts';
 
@@ -26,6 +29,7 @@ type Suites = Record<
 const { values } = parseArgs({
   options: {
     nightly: { type: 'boolean', default: false },
+    integration: { type: 'string' },
     mutate: { type: 'boolean', default: false },
     seed: { type: 'string', default: '1' },
     count: { type: 'string', default: '100' },
@@ -84,15 +88,42 @@ async function floats(): Promise<void> {
   }
 }
 
+/** Runs the tests that `npm test -- contracts` runs on each of these engines. */
+function integration(engines: readonly string[]): void {
+  for (const engine of engines) {
+    const { status, stdout } = spawnSync(
+      process.execPath,
+      [...process.execArgv, '--import', './scripts/test-setup.ts', 'scripts/test.ts', 'contracts'],
+      {
+        cwd: ROOT,
+        encoding: 'utf8',
+        env: { ...process.env, OPENLEDGER_TEST_ENGINE: engine },
+        maxBuffer: 1 << 28,
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
+    const lines = stdout.trim().split('\n');
+    if (status !== 0) {
+      failures += 1;
+      for (const line of lines) say(line);
+    }
+    say(`integration on ${engine}: ${lines.at(-1)}`);
+  }
+}
+
 /** Nine of ten mutations must be noticed. */
 function mutations(): void {
   const count = Number(values.count);
   if (10 * mutate(values.seed, count, say) > count) failures += 1;
 }
 
+const ENGINES = ['embedded', 'anvil'];
 if (values.mutate) mutations();
-else {
+else if (values.integration !== undefined) {
+  integration(values.integration === 'both' ? ENGINES : [values.integration]);
+} else {
   fuzzAndInvariants();
+  integration(ENGINES);
   await floats();
   const { rows, enough } = coverage();
   for (const row of rows) say(row);

@@ -7,6 +7,7 @@ import { parseAddress } from '#crypto';
 import type { WeightFormat } from '#runtime';
 import { NodeError } from '../errors.ts';
 import { baseFolder, shippedBase } from '../paths.ts';
+import { DRAND_SERVERS } from '../services/drand-http.ts';
 import { keyAt, readKey } from '../store/key-file.ts';
 import { globals } from './session.ts';
 
@@ -24,6 +25,7 @@ type UpOptions = {
   readonly gateway: boolean;
   readonly challenge: boolean;
   readonly preset: string;
+  readonly drand: string[];
   readonly inflate?: string;
 };
 
@@ -61,6 +63,11 @@ export function upCommand(): Command {
       'local preset only: overstate this contributor once, to be caught',
     )
     .option('--preset <name>', 'local, testnet or mainnet', 'local')
+    .option(
+      '--drand <url...>',
+      'testnet and mainnet: servers that rounds of drand are fetched from, asked in this order',
+      [...DRAND_SERVERS],
+    )
     .action(async (own: UpOptions, command: Command) => {
       const options = globals(command);
       if (own.preset !== 'local' && own.preset !== 'testnet' && own.preset !== 'mainnet')
@@ -94,6 +101,7 @@ export function upCommand(): Command {
         weights: own.weights,
         isGateway: own.gateway,
         challenges: own.challenge,
+        drandServers: own.drand,
         inflate: own.inflate === undefined ? null : inflateOf(own.inflate),
       });
     });

@@ -41,6 +41,8 @@ export type ContractTask = ChainTask & {
   readonly version: number;
   readonly announcedAt: number;
   readonly rewardWei: bigint;
+  /** A block's number, or a round of drand. */
+  readonly seedMark: number;
   readonly rules: ChainTask['rules'] & { readonly committeeSize: number };
   readonly baseHash: Bytes32;
   readonly datanetId: Bytes32;

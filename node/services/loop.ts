@@ -5,7 +5,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Log } from '../log.ts';
 
-export type Loop = { readonly close: () => Promise<void> };
+type Loop = { readonly close: () => Promise<void> };
 
 export function startLoop(
   name: string,

@@ -47,6 +47,8 @@ export type TaskService = {
   readonly tick: (signal: AbortSignal) => Promise<void>;
   /** The task as the chain has it, with this node's progress if it is the one that trains. */
   readonly view: (taskId: number) => Promise<SeenTask | null>;
+  /** What the beacon is to give for tasks that waited for their committee at the last tick. */
+  readonly seedMarks: () => readonly number[];
 };
 
 type Escalation = {
@@ -62,6 +64,7 @@ export function createTaskService(options: TaskServiceOptions): TaskService {
   const { chain } = options;
   const votes: Votes = new Map();
   const done = new Set<number>();
+  let seedMarks: readonly number[] = [];
   const submit = submitter(options);
   return {
     tick: async (signal) => {
@@ -80,6 +83,9 @@ export function createTaskService(options: TaskServiceOptions): TaskService {
         const releases = decideReleases(taskId, escalations, chain.self, head.timestamp * 1000);
         for (const intent of releases) submit(intent);
       }
+      seedMarks = open
+        .filter(({ task }) => stateOf(task) === 'Revealed')
+        .map(({ task }) => task.seedMark);
       const held = open.filter(({ task }) => task.provider === chain.self);
       options.trainer.keepOnly(
         new Set(held.map(({ taskId, task }) => attemptKey(taskId, task.attempt))),
@@ -105,6 +111,7 @@ export function createTaskService(options: TaskServiceOptions): TaskService {
       const progress = options.trainer.progress(taskId, task.attempt);
       return { task, state: stateOf(task), progress };
     },
+    seedMarks: () => seedMarks,
   };
 }
 

@@ -5,12 +5,15 @@ pragma solidity 0.8.37;
 interface IInferenceEscrow {
     /// @param balanceWei What vouchers may still draw on, besides what is thawing.
     /// @param computeWei Cumulative compute paid so far; `feeWei` likewise.
+    /// @param platformPpm The platform's part of what is collected next: of the rules under which the channel was opened or
+    /// last collected.
     struct Channel {
         uint128 balanceWei;
         uint128 thawingWei;
         uint64 thawReadyAt;
         uint128 computeWei;
         uint128 feeWei;
+        uint32 platformPpm;
     }
 
     struct Voucher {

@@ -18,12 +18,18 @@ interface IParameters {
         uint32 learnedPpm;
     }
 
-    /// @notice Division of slashed stake (sum = 1e6). The jury's part is burned where no jury sat.
+    /// @notice Division of slashed stake (sum = 1e6), and what a fault that is no accident costs beyond its lock. The jury's
+    /// part is burned where no jury sat.
+    /// @param correlationBasePpm Share of the owner's stake that such a fault costs at least.
+    /// @param correlationPpm What is added to it, times the share of all stake that was slashed within the window.
     struct Slashing {
         uint32 challengerPpm;
         uint32 juryPpm;
         uint32 requesterPpm;
         uint32 burnPpm;
+        uint32 correlationBasePpm;
+        uint32 correlationPpm;
+        uint32 windowSeconds;
     }
 
     /// @notice Life of a training task; one storage slot, copied into each task when it is announced.
@@ -89,6 +95,8 @@ interface IParameters {
     error ParametersThresholdInvalid(uint256 numerator, uint256 denominator);
     error ParametersFeeSum(uint256 sumPpm);
     error ParametersSlashSum(uint256 sumPpm);
+    error ParametersCorrelationInvalid(uint256 basePpm, uint256 correlationPpm);
+    error ParametersSlashWindowTooShort(uint256 windowSeconds, uint256 thawSeconds);
     error ParametersRatioAboveOne(uint256 ppm);
     error ParametersSelfChallengePays(uint256 challengerAndRequesterPpm);
     error ParametersCommitteeSize(uint256 size);

@@ -25,9 +25,13 @@ interface IStaking {
         Account state;
     }
 
+    /// @param slashedAt Second in which it was slashed; 0 while it was not.
+    /// @param slashedWhole Its owner's free and thawing stake was slashed for it too.
     struct Lock {
         address owner;
         uint128 amountWei;
+        uint64 slashedAt;
+        bool slashedWhole;
     }
 
     event Deposited(address indexed account, uint256 amountWei);
@@ -39,6 +43,7 @@ interface IStaking {
     event StakerUnlisted(address indexed account);
     event Locked(bytes32 indexed lockId, address indexed owner, uint256 amountWei);
     event Unlocked(bytes32 indexed lockId, address indexed owner, uint256 amountWei);
+    /// @param lockId 0 where the stake was in no lock.
     event Slashed(
         bytes32 indexed lockId,
         address indexed owner,
@@ -105,8 +110,12 @@ interface IStaking {
     function unlock(bytes32 lockId) external returns (uint256 amountWei);
     function forfeit(bytes32 lockId, uint256 amountWei, address beneficiary) external;
     function slash(bytes32 lockId, address challenger, address requester) external returns (uint256 amountWei);
+    function slashDeliberate(bytes32 lockId, address challenger, address requester)
+        external
+        returns (uint256 amountWei);
     function settle(address account) external;
 
+    function correlationFraction() external view returns (uint256 ppm);
     function servingLockId(address account) external pure returns (bytes32);
     function getAccount(address account) external view returns (Account memory);
     function getLock(bytes32 lockId) external view returns (Lock memory);
