@@ -64,5 +64,5 @@ export {
   deploymentPlan,
   verifyDeployment,
 } from './deploy.ts';
-export { encodeScoreEvidence, evidenceCommitment } from './evidence.ts';
+export { encodeEpochEvidence, encodeScoreEvidence, evidenceCommitment } from './evidence.ts';
 export { OPEN_WEI, type PresetName, presets } from './presets.ts';

@@ -29,6 +29,7 @@ contract Staking is IStaking, Credits, EIP712 {
     IParameters public immutable parameters;
     address public immutable taskEscrow;
     address public immutable referee;
+    address public immutable epochs;
 
     struct Holding {
         uint128 freeWei;
@@ -70,10 +71,13 @@ contract Staking is IStaking, Credits, EIP712 {
         _;
     }
 
-    constructor(IParameters parameters_, address taskEscrow_, address referee_) EIP712("OpenLedger", "1") {
+    constructor(IParameters parameters_, address taskEscrow_, address referee_, address epochs_)
+        EIP712("OpenLedger", "1")
+    {
         parameters = parameters_;
         taskEscrow = taskEscrow_;
         referee = referee_;
+        epochs = epochs_;
     }
 
     // ---------------------------------------------------------------- owner of the stake
@@ -186,15 +190,26 @@ contract Staking is IStaking, Credits, EIP712 {
         releaseServingOf(msg.sender);
     }
 
-    // ---------------------------------------------------------------- task escrow and referee
+    // ---------------------------------------------------------------- task escrow, referee and epochs
 
     /// @notice Locks free stake that `account` works with under an unused id.
     function lock(address account, bytes32 lockId, uint256 amountWei) external onlyTaskEscrow {
         _lock(_acting(account), lockId, amountWei);
     }
 
+    /// @notice Raises a lock to an amount out of the free stake that `account` works with; one that is high enough stays.
+    function raise(address account, bytes32 lockId, uint256 amountWei) external {
+        require(msg.sender == epochs, StakingUnauthorised(msg.sender));
+        address owner = _acting(account);
+        uint256 heldWei = _locks[lockId].amountWei;
+        if (heldWei >= amountWei) return;
+        _unlock(lockId);
+        _lock(owner, lockId, amountWei);
+    }
+
     /// @notice Returns what is left under an id to its owner's free stake; nothing left is not an error.
-    function unlock(bytes32 lockId) external onlyTaskEscrow returns (uint256) {
+    function unlock(bytes32 lockId) external returns (uint256) {
+        require(msg.sender == taskEscrow || msg.sender == epochs, StakingUnauthorised(msg.sender));
         return _unlock(lockId);
     }
 
@@ -211,10 +226,13 @@ contract Staking is IStaking, Credits, EIP712 {
         _changed(owner);
     }
 
-    /// @notice Takes a whole lock and divides it; a lock that is gone gives 0.
+    /// @notice Takes a whole lock and divides it; a lock that is gone gives 0. Where nobody was wronged in particular, the
+    /// requester is the zero address and its part is burned.
     /// @dev The jury's part is burned, because no jury sits yet; so is the remainder of the divisions.
     function slash(bytes32 lockId, address challenger, address requester) external returns (uint256 amountWei) {
-        require(msg.sender == referee || msg.sender == taskEscrow, StakingUnauthorised(msg.sender));
+        require(
+            msg.sender == referee || msg.sender == taskEscrow || msg.sender == epochs, StakingUnauthorised(msg.sender)
+        );
         Lock storage held = _locks[lockId];
         amountWei = held.amountWei;
         if (amountWei == 0) return 0;
@@ -222,7 +240,7 @@ contract Staking is IStaking, Credits, EIP712 {
         _take(owner, held, amountWei);
         IParameters.Slashing memory split = parameters.slashing();
         uint256 challengerWei = amountWei * split.challengerPpm / ONE;
-        uint256 requesterWei = amountWei * split.requesterPpm / ONE;
+        uint256 requesterWei = requester == address(0) ? 0 : amountWei * split.requesterPpm / ONE;
         uint256 restWei = amountWei - challengerWei - requesterWei;
         burnedWei += uint128(restWei);
         _credit(challenger, challengerWei);

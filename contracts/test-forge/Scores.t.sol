@@ -191,7 +191,7 @@ contract ScoresTest is Evidence {
         stakeOf(CHALLENGER, 50 ether, 0);
         bytes32 receipts = rootOfOne(abi.encode(referee.receiptHashOf(evidence.receipt)));
         vm.prank(CHALLENGER);
-        epochs.anchor(1, "root", 1, 0, receipts, 1, "manifest");
+        anchorAs(1, "root", 1, 0, receipts, 1);
         vm.expectPartialRevert(IReferee.RefereeUnknownJudgement.selector);
         referee.withholdLeaf(0, 1, 0, new bytes32[](0));
         vm.expectPartialRevert(IReferee.RefereeUnknownJudgement.selector);

@@ -27,12 +27,12 @@ import {
   announce,
   assertConserved,
   bonds,
+  claimArgs,
   domainOf,
   finalise,
   isolate,
   PROVIDER,
   pay,
-  payoutTree,
   publish,
   refuses,
   resultOf,
@@ -415,12 +415,7 @@ describe('Referee: the wrong leaf is never paid', () => {
     assert.equal((await Referee.getJudgement(1)).withheld, true);
     await finalise(chain, 1n);
     const before = await chain.provider.getBalance(bob.address);
-    await chain.send(bob, 'Epochs', 'claim', [
-      bob.address,
-      payouts[1]!.cumulativeWei,
-      1,
-      siblings(payoutTree(payouts), 1),
-    ]);
+    await chain.send(bob, 'Epochs', 'claim', [...claimArgs(payouts, 1)]);
     assert.equal((await chain.provider.getBalance(bob.address)) - before, FEE / 10n);
     assert.equal(await Epochs.credits(client.address), FEE / 10n);
     await assertConserved(chain);
