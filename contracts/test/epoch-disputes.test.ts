@@ -1,7 +1,7 @@
 /** EpochDisputes: false epochs are rejected and anchored again, data is asked for and shown, every refusal by name. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { AbiCoder, hexlify, type Wallet, ZeroHash } from 'ethers';
+import { AbiCoder, hexlify, type TransactionReceipt, type Wallet, ZeroHash } from 'ethers';
 import { buildTree, fromHex, type Hex, parseAddress, utf8 } from '#crypto';
 import {
   askLeavesIntent,
@@ -12,6 +12,8 @@ import {
   showLeavesIntent,
   withRunningSums,
 } from '#protocol';
+import { EpochDisputesFault, EpochDisputesTree } from '../bindings/structs.ts';
+import { decodeEvent } from '../connect.ts';
 import { encodeEpochEvidence, evidenceCommitment } from '../evidence.ts';
 import { Reverted, startChain } from '../harness.ts';
 import { OPEN_WEI } from '../presets.ts';
@@ -80,11 +82,26 @@ async function commit(encoded: string, from = watcher): Promise<void> {
   await chain.send(from, 'Referee', 'commitEvidence', [evidenceCommitment(from.address, encoded)]);
 }
 
+const FAULTS = {
+  EPOCH_PAYOUT_DECREASED: EpochDisputesFault.Decreased,
+  EPOCH_PAYOUTS_UNORDERED: EpochDisputesFault.Unordered,
+  EPOCH_RUNNING_SUM_WRONG: EpochDisputesFault.RunningSum,
+  EPOCH_TOTAL_WRONG: EpochDisputesFault.Total,
+};
+
+/** The fault that a transaction found. */
+function faultIn({ logs }: TransactionReceipt): bigint | undefined {
+  const events = logs.map((log) => decodeEvent(chain.deployment, log));
+  return events.find((each) => each?.event === 'EpochDisputed')?.args['fault'] as bigint;
+}
+
 async function challenge(fault: EpochFault, from = watcher): Promise<void> {
   await commit(encodeEpochEvidence(fault), from);
-  if (fault.fn === 'challengeSums')
-    await chain.send(from, 'EpochDisputes', 'challengeSums', [fault.evidence]);
-  else await chain.send(from, 'EpochDisputes', 'challengeDecrease', [fault.evidence]);
+  const receipt =
+    fault.fn === 'challengeSums'
+      ? await chain.send(from, 'EpochDisputes', 'challengeSums', [fault.evidence])
+      : await chain.send(from, 'EpochDisputes', 'challengeDecrease', [fault.evidence]);
+  assert.equal(faultIn(receipt), FAULTS[fault.code]);
 }
 
 describe('EpochDisputes: payouts', () => {
@@ -312,7 +329,13 @@ describe('EpochDisputes: data', () => {
 
   test('receipts are shown likewise', async () => {
     const epoch = await anchorLeaves(honest);
-    await chain.send(watcher, 'EpochDisputes', 'ask', [epoch, 1, [1]], OPEN_WEI);
+    await chain.send(
+      watcher,
+      'EpochDisputes',
+      'ask',
+      [epoch, EpochDisputesTree.Receipts, [1]],
+      OPEN_WEI,
+    );
     const leaves = ['a', 'b'].map((letter) => utf8(letter.repeat(32)));
     const { args } = showLeavesIntent(1n, leaves, [1]);
     await chain.send(provider, 'EpochDisputes', 'show', [...args] as [bigint, Hex[], Hex[][]]);
@@ -325,7 +348,8 @@ describe('EpochDisputes: data', () => {
     await refuses(chain.send(watcher, 'EpochDisputes', 'closeAsk', [1]), 'EpochDisputesStillOpen');
     await chain.pass(timing.daAnswerSeconds + 1n);
     await refuses(show(1n, honest, [1]), 'EpochDisputesAskClosed', [1n]);
-    await chain.send(client, 'EpochDisputes', 'closeAsk', [1]);
+    const closed = await chain.send(client, 'EpochDisputes', 'closeAsk', [1]);
+    assert.equal(faultIn(closed), EpochDisputesFault.Unavailable);
     assert.equal(await Epochs.epochCount(), 0n);
     assert.equal(await EpochDisputes.credits(watcher.address), OPEN_WEI);
     assert.equal(await Staking.credits(watcher.address), (BigInt(bonds.minStakeWei) * 4n) / 10n);

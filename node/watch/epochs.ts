@@ -174,7 +174,13 @@ async function tend(
   if (isPresent && !isLate) {
     if (pending.manifest === null) return false;
     const leaves = leavesOf(pending.manifest, asked.tree);
-    await chain.submit(showLeavesIntent(askId, leaves, asked.indexes));
+    try {
+      await chain.submit(showLeavesIntent(askId, leaves, asked.indexes));
+    } catch (error) {
+      // All who have the leaves show them at once, for the deadline is near: the first is paid.
+      log.debug('others showed the leaves', { askId: askId.toString(), error });
+      return false;
+    }
     return true;
   }
   // Whoever asked gets its bond back; the epoch, if it still stands, is rejected.
