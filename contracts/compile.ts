@@ -27,6 +27,7 @@ const CONTRACTS = [
   'Timelock',
   'OpenLedgerGovernor',
   'DrandBeacon',
+  'EpochDisputes',
   'StepJudge',
 ];
 const TEST_CONTRACTS = ['LibraryProbe'];
@@ -152,7 +153,8 @@ function tsType(
 ): string {
   const array = /^(.*)\[\d*\]$/.exec(parameter.type);
   if (array !== null) {
-    return `readonly ${tsType({ ...parameter, type: array[1]! }, direction, structs)}[]`;
+    const item = tsType({ ...parameter, type: array[1]! }, direction, structs);
+    return `readonly ${item.startsWith('readonly ') ? `(${item})` : item}[]`;
   }
   if (parameter.type === 'tuple') {
     const name = structName(parameter.internalType ?? '');

@@ -46,6 +46,7 @@ const wiring: Record<ContractName, readonly (readonly [getter: string, ContractN
     ['parameters', 'Parameters'],
     ['taskEscrow', 'TaskEscrow'],
     ['referee', 'Referee'],
+    ['epochs', 'Epochs'],
   ],
   DatanetRegistry: [],
   ModelRegistry: [['taskEscrow', 'TaskEscrow']],
@@ -64,6 +65,7 @@ const wiring: Record<ContractName, readonly (readonly [getter: string, ContractN
     ['staking', 'Staking'],
     ['inferenceEscrow', 'InferenceEscrow'],
     ['referee', 'Referee'],
+    ['disputes', 'EpochDisputes'],
   ],
   Referee: [
     ['parameters', 'Parameters'],
@@ -78,6 +80,11 @@ const wiring: Record<ContractName, readonly (readonly [getter: string, ContractN
     ['timelock', 'Timelock'],
   ],
   DrandBeacon: [],
+  EpochDisputes: [
+    ['parameters', 'Parameters'],
+    ['epochs', 'Epochs'],
+    ['referee', 'Referee'],
+  ],
   StepJudge: [],
 };
 

@@ -1,6 +1,10 @@
 /** Evidence for the Referee: the bytes that are committed to, and the commitment that has to stand in an earlier block. */
 import { AbiCoder, dataSlice, id, keccak256 } from 'ethers';
 import type { ContractFunctions } from './bindings/contracts.ts';
+import type {
+  EpochDisputesDecreaseEvidenceInput,
+  EpochDisputesSumEvidenceInput,
+} from './bindings/structs.ts';
 import { encodeCall } from './connect.ts';
 
 const EVIDENCE_TAG = id('openledger/evidence/1');
@@ -19,6 +23,19 @@ export function encodeEvidence<F extends JudgingFunction>(
   args: ContractFunctions['Referee'][F]['args'],
 ): string {
   return dataSlice(encodeCall('Referee', fn, args as never), 4);
+}
+
+/** The same for evidence against an epoch: the argument of the function of EpochDisputes that judges it. */
+export function encodeEpochEvidence(
+  challenge:
+    | { readonly fn: 'challengeDecrease'; readonly evidence: EpochDisputesDecreaseEvidenceInput }
+    | { readonly fn: 'challengeSums'; readonly evidence: EpochDisputesSumEvidenceInput },
+): string {
+  const call =
+    challenge.fn === 'challengeSums'
+      ? encodeCall('EpochDisputes', challenge.fn, [challenge.evidence])
+      : encodeCall('EpochDisputes', challenge.fn, [challenge.evidence]);
+  return dataSlice(call, 4);
 }
 
 /** What Referee.commitEvidence takes: binds the evidence to the address that will send it. */

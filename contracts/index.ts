@@ -63,5 +63,10 @@ export {
   verifyDeployment,
 } from './deploy.ts';
 export { quicknet } from './drand.ts';
-export { encodeEvidence, evidenceCommitment, type JudgingFunction } from './evidence.ts';
+export {
+  encodeEpochEvidence,
+  encodeEvidence,
+  evidenceCommitment,
+  type JudgingFunction,
+} from './evidence.ts';
 export { OPEN_WEI, type PresetName, presets } from './presets.ts';

@@ -43,6 +43,7 @@ import type { ContractTask } from './services/contract-types.ts';
 import { withdrawCredits } from './services/credits.ts';
 import { createCurator } from './services/curator.ts';
 import { createDatanets, type Datanets } from './services/datanets.ts';
+import { type EpochLog, openEpochLog } from './services/epoch-log.ts';
 import { createEpochs, type Epochs } from './services/epochs.ts';
 import { createGatherer } from './services/gather.ts';
 import { startLoop } from './services/loop.ts';
@@ -55,12 +56,13 @@ import {
   openServingWatch,
   type ServingParts,
 } from './services/serving.ts';
-import { ensureStake, ROLE } from './services/staking.ts';
+import { ensureStake, ROLE, readStakers } from './services/staking.ts';
 import { createTaskService, type TaskService } from './services/tasks.ts';
 import { createTrainer, type Trainer } from './services/trainer.ts';
 import { verifyTask } from './services/verifier.ts';
 import { onEnd } from './signals.ts';
 import { lockDataDir } from './store/data-lock.ts';
+import { watchEpochs } from './watch/epochs.ts';
 import type { Watch } from './watch/watch.ts';
 
 export type NodeConfig = {
@@ -239,12 +241,8 @@ async function startServices(
   const { config, account, host, log, table, view, datanets, tasks } = opened;
   const { chain } = account;
   const preset = PRESETS[config.preset];
-  await ensureStake({
-    chain,
-    targetWei: STAKE_WEI,
-    roles: ROLE.provider | ROLE.verifier,
-    serves: true,
-  });
+  const roles = ROLE.provider | ROLE.verifier;
+  await ensureStake({ chain, targetWei: STAKE_WEI, roles, serves: true });
   const adapters = openServingAdapters({ ...opened, blocks: host.blocks }, config.dataDir);
   const parts: ServingParts = {
     adapters,
@@ -273,10 +271,13 @@ async function startServices(
     receipts: gathered,
     log: log.child('gather'),
   });
+  const epochLog = openEpochLog(account.client, config.deployment);
+  const chainSeconds = async () => (await account.client.block('latest')).timestamp;
   const epochs = createEpochs({
     chain,
     blocks: host.blocks,
-    chainSeconds: async () => (await account.client.block('latest')).timestamp,
+    chainSeconds,
+    manifestOf: epochLog.manifestOf,
     receipts: () => filesOf(gathered),
     treasury: parseAddress(await chain.read<Address>('InferenceEscrow', 'treasury')),
     anchors: config.isGateway,
@@ -321,6 +322,7 @@ async function startServices(
     await provider.collect();
   });
   loop('watch', preset.pollMs, watch.tick);
+  loop('watch of epochs', preset.pollMs, epochWatch(opened, epochs, epochLog, chainSeconds));
   loop('prefetch', 2_000, async () => {
     await provider.prefetch((await view.adapters()).map(({ adapterId }) => adapterId));
   });
@@ -347,6 +349,30 @@ const beaconOf = ({ config, account: { chain }, tasks, log }: Opened) =>
     staggerMs: PRESETS[config.preset].staggerMs,
     log: log.child('beacon'),
   });
+
+function epochWatch(
+  { account, config, log }: Opened,
+  epochs: Epochs,
+  { shownFor }: EpochLog,
+  chainSeconds: () => Promise<number>,
+): (signal: AbortSignal) => Promise<void> {
+  const { chain, client } = account;
+  const { staggerMs, askAfterMs } = PRESETS[config.preset];
+  return watchEpochs(
+    {
+      self: chain.self,
+      chain,
+      pending: epochs.pending,
+      shownFor,
+      watchers: async () => (await readStakers(chain)).map((each) => each.account),
+      waitForBlock: (number, signal) => client.waitForBlock(number, signal),
+      chainSeconds,
+      nowMs: Date.now,
+      log: log.child('epochs'),
+    },
+    { staggerMs, patienceMs: askAfterMs, challenges: config.challenges },
+  );
+}
 
 function takeTopics(
   { host, datanets, log }: Opened,

@@ -47,7 +47,7 @@ test('who anchored finalises after the window, others a little later', () => {
   );
 });
 
-test('each action has its own key: another root, another withholding', () => {
+test('each action has its own key: another root, round, withholding', () => {
   const tree = buildTree([new Uint8Array(32)]);
   const roots = {
     epoch: 1,
@@ -59,14 +59,17 @@ test('each action has its own key: another root, another withholding', () => {
     payoutTree: tree,
     receiptsTree: tree,
   };
-  const anchored = anchorIntent(roots, hashOf('m'));
-  assert.deepEqual(anchored.args, [1, hashOf('p'), 2, 5n, hashOf('r'), 3, hashOf('m')]);
-  assert.notEqual(
-    anchored.key,
-    anchorIntent({ ...roots, payoutRoot: hashOf('q') }, hashOf('m')).key,
-  );
-  assert.deepEqual(finaliseIntent(4, hashOf('p')).args, [4]);
-  const claim = { account, cumulativeWei: 7n, index: 0, proof: [] };
-  assert.deepEqual(claimIntent(claim, 3n).args, [account, 7n, 0, []]);
+  const anchored = anchorIntent(roots, hashOf('m'), 1, '0xce');
+  const { payoutTree: _, receiptsTree: __, epoch: ___, ...onChain } = roots;
+  assert.deepEqual(anchored.args, [1, { ...onChain, manifest: hashOf('m') }, '0xce']);
+  const others = [
+    anchorIntent({ ...roots, payoutRoot: hashOf('q') }, hashOf('m'), 1),
+    anchorIntent(roots, hashOf('m'), 2),
+  ];
+  assert.equal(new Set([anchored, ...others].map(({ key }) => key)).size, 3);
+  assert.deepEqual(finaliseIntent(4, 5).args, [4]);
+  assert.notEqual(finaliseIntent(4, 5).key, finaliseIntent(4, 6).key);
+  const claim = { account, cumulativeWei: 7n, runningWei: 9n, index: 0, proof: [] };
+  assert.deepEqual(claimIntent(claim, 3n).args, [account, 7n, 9n, 0, []]);
   assert.notEqual(claimIntent(claim, 3n).key, claimIntent(claim, 5n).key);
 });

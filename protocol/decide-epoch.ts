@@ -39,20 +39,31 @@ export function isFinaliseDue(
   return chainSeconds >= finalisableAt + (anchors ? 0 : STAND_IN_SECONDS);
 }
 
-/** Another root for the same epoch is another action: the one before may have been refused. */
-export function anchorIntent(roots: EpochRoots, manifestDigest: Bytes32): Intent<'Epochs'> {
+/**
+ * Another root for the same epoch is another action: the one before may have been refused. So is the
+ * same root in another round: the one before was rejected.
+ * @param round number of this anchoring, rejected ones counted
+ * @param certificate what a data-availability layer gave for the manifest; empty for the nodes' own
+ */
+export function anchorIntent(
+  roots: EpochRoots,
+  manifest: Bytes32,
+  round: number,
+  certificate = '0x',
+): Intent<'Epochs'> {
   const { epoch, payoutRoot, leafCount, totalWei, receiptsRoot, receiptCount } = roots;
+  const anchored = { payoutRoot, receiptsRoot, manifest, totalWei, leafCount, receiptCount };
   return {
-    key: `epoch/${epoch}/anchor/${payoutRoot}/${receiptsRoot}`,
+    key: `epoch/${epoch}/anchor/${round}/${payoutRoot}/${receiptsRoot}`,
     contract: 'Epochs',
     fn: 'anchor',
-    args: [epoch, payoutRoot, leafCount, totalWei, receiptsRoot, receiptCount, manifestDigest],
+    args: [epoch, anchored, certificate],
   };
 }
 
-export function finaliseIntent(epoch: number, payoutRoot: Bytes32): Intent<'Epochs'> {
+export function finaliseIntent(epoch: number, round: number): Intent<'Epochs'> {
   return {
-    key: `epoch/${epoch}/finalise/${payoutRoot}`,
+    key: `epoch/${epoch}/finalise/${round}`,
     contract: 'Epochs',
     fn: 'finalise',
     args: [epoch],
@@ -65,13 +76,13 @@ export function finaliseIntent(epoch: number, payoutRoot: Bytes32): Intent<'Epoc
  * one cumulative amount, and each is an action of its own
  */
 export function claimIntent(
-  { account, cumulativeWei, index, proof }: PayoutClaim,
+  { account, cumulativeWei, runningWei, index, proof }: PayoutClaim,
   claimedWei: bigint,
 ): Intent<'Epochs'> {
   return {
     key: `claim/${account}/${cumulativeWei}/${claimedWei}`,
     contract: 'Epochs',
     fn: 'claim',
-    args: [account, cumulativeWei, index, proof],
+    args: [account, cumulativeWei, runningWei, index, proof],
   };
 }

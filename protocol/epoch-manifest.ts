@@ -23,7 +23,6 @@ export const EPOCH_RECEIPTS_MAX = 65_536;
 export const EPOCH_ACCOUNTS_MAX = 1_048_576;
 export const EPOCH_MANIFEST_BYTES_MAX = 64 * 1024 * 1024;
 
-const payouts = (max: number) => list(object({ account: address, amountWei: wei }), max);
 const channels = list(
   object({ client: address, feeWei: wei, provider: address }),
   EPOCH_ACCOUNTS_MAX,
@@ -33,7 +32,7 @@ const codec = object({
   covered: channels,
   epoch: uint32,
   modelOwners: list(object({ adapterId: hash32, owner: address }), EPOCH_RECEIPTS_MAX),
-  payouts: payouts(EPOCH_ACCOUNTS_MAX),
+  payouts: list(object({ account: address, amountWei: wei, runningWei: wei }), EPOCH_ACCOUNTS_MAX),
   potTotalWei: wei,
   previous: nullable(hash32),
   receipts: list(
@@ -45,7 +44,7 @@ const codec = object({
       file: link(),
       issuedAt: uint(),
       modelOwnerWei: wei,
-      payouts: payouts(65_536),
+      payouts: list(object({ account: address, amountWei: wei }), 65_536),
       provider: address,
       receiptHash: hash32,
       stakersWei: wei,
@@ -54,11 +53,11 @@ const codec = object({
   ),
   stakers: list(object({ account: address, stakeWei: wei }), EPOCH_ACCOUNTS_MAX),
   treasury: address,
-  v: literal(1),
+  v: literal(2),
 });
 
 export function encodeEpochManifest(manifest: EpochManifest): Uint8Array {
-  return encodeWith(codec, { ...manifest, v: 1 });
+  return encodeWith(codec, { ...manifest, v: 2 });
 }
 
 export function decodeEpochManifest(encoded: Uint8Array): Decoded<EpochManifest> {

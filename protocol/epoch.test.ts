@@ -24,7 +24,7 @@ import {
   epochManifestDigest,
 } from './epoch-manifest.ts';
 import { hashOf, keyOf, RULES, sampleAnswer } from './fixture.ts';
-import { FEE_STEP_WEI, potOf, splitFee } from './payouts.ts';
+import { FEE_STEP_WEI, type PayoutLeaf, potOf, splitFee } from './payouts.ts';
 
 const who = (name: string): Address => addressOfPrivateKey(keyOf(name));
 const people = ['ada', 'bob', 'cid', 'dee'].map(who);
@@ -174,7 +174,8 @@ test('the total never exceeds the pots, and a receipt is paid once', () => {
 test('where nobody else is to be paid, the treasury is', () => {
   const receipt = receiptOf('a', 10_000_000n, []);
   const epoch = aggregateEpoch({ ...inputs, receipts: [receipt], stakers: [], modelOwners: [] });
-  assert.deepEqual(epoch.payouts, [{ account: treasury, amountWei: 9_000_000n }]);
+  const amountWei = 9_000_000n;
+  assert.deepEqual(epoch.payouts, [{ account: treasury, amountWei, runningWei: amountWei }]);
 });
 
 test('the stakers part is divided by stake', () => {
@@ -193,13 +194,15 @@ test('claims and receipts are proven under the anchored roots', () => {
   const manifest = aggregateEpoch({ ...inputs, receipts });
   const roots = epochRoots(manifest);
   assert.equal(roots.totalWei, total(manifest));
-  for (const { account, amountWei } of manifest.payouts) {
+  assert.equal(manifest.payouts.at(-1)?.runningWei, roots.totalWei);
+  for (const { account, amountWei, runningWei } of manifest.payouts) {
     const claim = payoutClaim(manifest, account);
     assert.ok(claim !== null && claim.cumulativeWei === amountWei);
-    const leaf = payoutLeafBytes(claim.index, { account, amountWei });
+    assert.equal(claim.runningWei, runningWei);
+    const leaf = payoutLeafBytes(claim.index, { account, amountWei, runningWei });
     const encoded = AbiCoder.defaultAbiCoder().encode(
-      ['uint256', 'address', 'uint256'],
-      [claim.index, account, amountWei],
+      ['uint256', 'address', 'uint256', 'uint256'],
+      [claim.index, account, amountWei, runningWei],
     );
     assert.equal(toHex(leaf), encoded);
     const siblings = claim.proof.map((word) => fromHex(word));
@@ -257,11 +260,12 @@ test('EPOCH_PREVIOUS_WRONG', () => {
 test('EPOCH_DIVISION_WRONG', () => {
   const one = aggregateEpoch({ ...inputs, receipts: [receiptOf('a', 10_000_000n, [0])] });
   const wrong = { ok: false, code: 'EPOCH_DIVISION_WRONG' };
-  const [first, ...rest] = one.payouts as readonly [{ account: Address; amountWei: bigint }];
+  const [first, ...rest] = one.payouts as readonly [PayoutLeaf];
   const more = { ...one, payouts: [{ ...first, amountWei: first.amountWei + 1n }, ...rest] };
+  const sums = { ...one, payouts: [{ ...first, runningWei: first.runningWei + 1n }, ...rest] };
   const without = { ...one, receipts: [] };
   const uncovered = { ...one, collected: [] };
-  for (const manifest of [more, without, uncovered]) {
+  for (const manifest of [more, sums, without, uncovered]) {
     assert.deepEqual(
       checkEpochManifest(manifest, null, () => false),
       wrong,

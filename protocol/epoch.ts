@@ -15,7 +15,14 @@ import {
   uint256,
 } from '#crypto';
 import type { CID } from './cbor.ts';
-import { compareAccounts, dividePool, type Payout, sumPayouts } from './payouts.ts';
+import {
+  compareAccounts,
+  dividePool,
+  type Payout,
+  type PayoutLeaf,
+  sumPayouts,
+  withRunningSums,
+} from './payouts.ts';
 import { receiptHash } from './receipt.ts';
 import type { EpochProof, ReceiptFile } from './receipt-file.ts';
 
@@ -63,8 +70,8 @@ export type EpochManifest = {
   readonly receipts: readonly EpochReceipt[];
   /** What receipts of all epochs account for of what was collected. */
   readonly covered: readonly ChannelFees[];
-  /** Cumulative, by account: the payout leaves. */
-  readonly payouts: readonly Payout[];
+  /** Cumulative, by account, with running sums: the payout leaves. */
+  readonly payouts: readonly PayoutLeaf[];
 };
 
 /** What the previous epoch left behind; of the first epoch, nothing. */
@@ -155,7 +162,7 @@ export function aggregateEpoch(inputs: EpochInputs): EpochManifest {
     collected: [...inputs.collected].sort(compareChannels),
     receipts,
     covered: [...covered.values()].sort(compareChannels),
-    payouts: sumPayouts([...(before?.payouts ?? []), ...due]),
+    payouts: withRunningSums(sumPayouts([...(before?.payouts ?? []), ...due])),
   };
 }
 
@@ -205,9 +212,15 @@ export function stakersPayouts(
   return staked.map(({ account }, i) => ({ account, amountWei: amounts[i] as bigint }));
 }
 
-/** Words `(index, account, cumulativeWei)`. */
-export function payoutLeafBytes(index: number, payout: Payout): Uint8Array {
-  return concat(uint256(index), addressWord(payout.account), uint256(payout.amountWei));
+/** Words `(index, account, cumulativeWei, runningWei)`. */
+export function payoutLeafBytes(index: number, leaf: PayoutLeaf): Uint8Array {
+  const { account, amountWei, runningWei } = leaf;
+  return concat(uint256(index), addressWord(account), uint256(amountWei), uint256(runningWei));
+}
+
+/** Payout leaves' bytes as they are stated, right or wrong. */
+export function payoutLeavesOf(leaves: readonly PayoutLeaf[]): readonly Uint8Array[] {
+  return leaves.map((leaf, i) => payoutLeafBytes(i, leaf));
 }
 
 /** What is anchored. */
@@ -224,13 +237,13 @@ export type EpochRoots = {
 
 /** The roots of a manifest. */
 export function epochRoots(manifest: EpochManifest): EpochRoots {
-  const payoutTree = buildTree(manifest.payouts.map((payout, i) => payoutLeafBytes(i, payout)));
+  const payoutTree = buildTree(payoutLeavesOf(manifest.payouts));
   const receiptsTree = buildTree(manifest.receipts.map((each) => fromHex(each.receiptHash)));
   return {
     epoch: manifest.epoch,
     payoutRoot: toHex(payoutTree.root),
     leafCount: payoutTree.count,
-    totalWei: sumWei(manifest.payouts),
+    totalWei: manifest.payouts.at(-1)?.runningWei ?? 0n,
     receiptsRoot: toHex(receiptsTree.root),
     receiptCount: receiptsTree.count,
     payoutTree,
@@ -242,6 +255,7 @@ export function epochRoots(manifest: EpochManifest): EpochRoots {
 export type PayoutClaim = {
   readonly account: Address;
   readonly cumulativeWei: bigint;
+  readonly runningWei: bigint;
   readonly index: number;
   readonly proof: readonly Bytes32[];
 };
@@ -251,8 +265,8 @@ export function payoutClaim(manifest: EpochManifest, account: Address): PayoutCl
   const index = manifest.payouts.findIndex((payout) => payout.account === account);
   if (index < 0) return null;
   const { siblings } = proveLeaf(epochRoots(manifest).payoutTree, index);
-  const { amountWei } = manifest.payouts[index] as Payout;
-  return { account, cumulativeWei: amountWei, index, proof: siblings.map(toHex) };
+  const { amountWei, runningWei } = manifest.payouts[index] as PayoutLeaf;
+  return { account, cumulativeWei: amountWei, runningWei, index, proof: siblings.map(toHex) };
 }
 
 /** The proof that a receipt is in the epoch, or null if it is not. */

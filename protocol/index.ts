@@ -75,10 +75,20 @@ export {
   type PreviousEpoch,
   payoutClaim,
   payoutLeafBytes,
+  payoutLeavesOf,
   potPartOf,
   type Stake,
   stakersPayouts,
 } from './epoch.ts';
+export {
+  type AnchoredPayouts,
+  askLeavesIntent,
+  type EpochFault,
+  type EpochFaultCode,
+  findEpochFault,
+  type PlacedPayout,
+  showLeavesIntent,
+} from './epoch-faults.ts';
 export {
   checkEpochManifest,
   decodeEpochManifest,
@@ -126,10 +136,12 @@ export {
   type FeeRules,
   type FeeSplit,
   type Payout,
+  type PayoutLeaf,
   PPM,
   potOf,
   splitFee,
   sumPayouts,
+  withRunningSums,
 } from './payouts.ts';
 export {
   type AnswerParts,

@@ -7,6 +7,7 @@ import { type Address, addressWord, bytes32, keccak256, taggedHash, toHex, utf8 
 
 export type ContractName =
   | 'DatanetRegistry'
+  | 'EpochDisputes'
   | 'Epochs'
   | 'InferenceEscrow'
   | 'Referee'

@@ -62,6 +62,8 @@ export type ProtocolParameters = {
   readonly shardsPeriodMs: number;
   /** Of several nodes that may send one housekeeping transaction, each next one waits so much longer. */
   readonly staggerMs: number;
+  /** An epoch's manifest that is not to be had for so long is asked for on chain: three times delta of messages. */
+  readonly askAfterMs: number;
   /** A lease is renewed when this part of it is left, so that one lost transaction does no harm. */
   readonly leaseMarginPpm: number;
   /** An epoch with receipts is anchored at least this often. */
@@ -106,6 +108,8 @@ const local: ProtocolParameters = {
   shardsPeriodMs: 10_000,
   // Two blocks: the first sender's transaction is seen before the second sends.
   staggerMs: 2_000,
+  // Late in the window of 12 s: a slow machine is no withholder.
+  askAfterMs: 8_000,
   leaseMarginPpm: 500_000,
   // The story and the operator close epochs when they want to see them.
   epochAgeMs: 600_000,
@@ -130,6 +134,7 @@ const testnet: ProtocolParameters = {
   capacityTtlMs: 120_000,
   shardsPeriodMs: 300_000,
   staggerMs: 6_000,
+  askAfterMs: 180_000,
   collectWei: 10_000_000_000_000_000n,
   collectAgeMs: 300_000,
   answerSilenceMs: 30_000,

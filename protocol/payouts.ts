@@ -101,3 +101,15 @@ export function compareAccounts(a: Address, b: Address): number {
   if (a === b) return 0;
   return a < b ? -1 : 1;
 }
+
+/** A payout leaf: what an account is owed, and the sum of all up to and including it. */
+export type PayoutLeaf = Payout & { readonly runningWei: bigint };
+
+/** Payouts in their order with running sums; the last one is the total. */
+export function withRunningSums(payouts: readonly Payout[]): readonly PayoutLeaf[] {
+  let runningWei = 0n;
+  return payouts.map((payout) => {
+    runningWei += payout.amountWei;
+    return { ...payout, runningWei };
+  });
+}

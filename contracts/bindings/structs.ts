@@ -75,6 +75,66 @@ export type DatanetRegistryVersionInput = {
   readonly publishedAt: BigNumberish;
 };
 
+export type EpochDisputesAsk = {
+  readonly epoch: bigint;
+  readonly round: bigint;
+  readonly deadline: bigint;
+  readonly tree: bigint;
+  readonly settled: boolean;
+  readonly asker: string;
+  readonly bondWei: bigint;
+  readonly indexes: readonly bigint[];
+};
+
+export type EpochDisputesAskInput = {
+  readonly epoch: BigNumberish;
+  readonly round: BigNumberish;
+  readonly deadline: BigNumberish;
+  readonly tree: BigNumberish;
+  readonly settled: boolean;
+  readonly asker: string;
+  readonly bondWei: BigNumberish;
+  readonly indexes: readonly BigNumberish[];
+};
+
+export type EpochDisputesDecreaseEvidence = {
+  readonly epoch: bigint;
+  readonly before: EpochDisputesPayout;
+  readonly present: readonly EpochDisputesPayout[];
+};
+
+export type EpochDisputesDecreaseEvidenceInput = {
+  readonly epoch: BigNumberish;
+  readonly before: EpochDisputesPayoutInput;
+  readonly present: readonly EpochDisputesPayoutInput[];
+};
+
+export type EpochDisputesPayout = {
+  readonly index: bigint;
+  readonly account: string;
+  readonly cumulativeWei: bigint;
+  readonly runningWei: bigint;
+  readonly proof: readonly string[];
+};
+
+export type EpochDisputesPayoutInput = {
+  readonly index: BigNumberish;
+  readonly account: string;
+  readonly cumulativeWei: BigNumberish;
+  readonly runningWei: BigNumberish;
+  readonly proof: readonly BytesLike[];
+};
+
+export type EpochDisputesSumEvidence = {
+  readonly epoch: bigint;
+  readonly leaves: readonly EpochDisputesPayout[];
+};
+
+export type EpochDisputesSumEvidenceInput = {
+  readonly epoch: BigNumberish;
+  readonly leaves: readonly EpochDisputesPayoutInput[];
+};
+
 export type EpochsEpoch = {
   readonly payoutRoot: string;
   readonly receiptsRoot: string;
@@ -83,8 +143,11 @@ export type EpochsEpoch = {
   readonly leafCount: bigint;
   readonly receiptCount: bigint;
   readonly finalised: boolean;
+  readonly anchorer: string;
+  readonly round: bigint;
   readonly openedBlock: bigint;
   readonly anchoredBlock: bigint;
+  readonly windowEndsAt: bigint;
   readonly finalisableAt: bigint;
 };
 
@@ -96,9 +159,30 @@ export type EpochsEpochInput = {
   readonly leafCount: BigNumberish;
   readonly receiptCount: BigNumberish;
   readonly finalised: boolean;
+  readonly anchorer: string;
+  readonly round: BigNumberish;
   readonly openedBlock: BigNumberish;
   readonly anchoredBlock: BigNumberish;
+  readonly windowEndsAt: BigNumberish;
   readonly finalisableAt: BigNumberish;
+};
+
+export type EpochsRoots = {
+  readonly payoutRoot: string;
+  readonly receiptsRoot: string;
+  readonly manifest: string;
+  readonly totalWei: bigint;
+  readonly leafCount: bigint;
+  readonly receiptCount: bigint;
+};
+
+export type EpochsRootsInput = {
+  readonly payoutRoot: BytesLike;
+  readonly receiptsRoot: BytesLike;
+  readonly manifest: BytesLike;
+  readonly totalWei: BigNumberish;
+  readonly leafCount: BigNumberish;
+  readonly receiptCount: BigNumberish;
 };
 
 export type EpochsWithholding = {
@@ -719,6 +803,19 @@ export const DatanetRegistryContributionState = {
   Revealed: 2n,
   Accepted: 3n,
   Refused: 4n,
+} as const;
+
+export const EpochDisputesFault = {
+  Decreased: 0n,
+  Unordered: 1n,
+  RunningSum: 2n,
+  Total: 3n,
+  Unavailable: 4n,
+} as const;
+
+export const EpochDisputesTree = {
+  Payouts: 0n,
+  Receipts: 1n,
 } as const;
 
 export const RefereeVerdictKind = {

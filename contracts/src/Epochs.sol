@@ -5,11 +5,13 @@ import {Credits} from "./Credits.sol";
 import {IEpochs} from "./interfaces/IEpochs.sol";
 import {IParameters} from "./interfaces/IParameters.sol";
 import {IStaking} from "./interfaces/IStaking.sol";
+import {Locks} from "./libraries/Locks.sol";
 import {MerkleTree} from "./libraries/MerkleTree.sol";
 
 /// @title Pots, anchored payout roots and claims
-/// @notice Fees come into the pot of the epoch that is open. A staker anchors the root of cumulative payouts, which may
-/// never sum to more than all pots; after the window it is final. A claim pays an account what its leaf adds to what it
+/// @notice Fees come into the pot of the epoch that is open. Whoever has the stake for the bond anchors the root of
+/// cumulative payouts, which may never sum to more than all pots; after the window it is final. Until then the contract of
+/// epoch disputes may reject it: the bond is slashed and the epoch is open again. A claim pays an account what its leaf adds to what it
 /// was paid. What the referee withheld comes off an account's next claims and is credited to the client there, so a
 /// withholding moves money that the account's own leaf proves, and can never take from another's.
 contract Epochs is IEpochs, Credits {
@@ -20,11 +22,11 @@ contract Epochs is IEpochs, Credits {
     IStaking public immutable staking;
     address public immutable inferenceEscrow;
     address public immutable referee;
+    address public immutable disputes;
 
-    /// @dev What an anchor leaves behind; with its receiptsRoot and manifest three slots.
+    /// @dev What an anchor leaves behind for good: two slots.
     struct Anchor {
         bytes32 receiptsRoot;
-        bytes32 manifest;
         uint96 totalWei;
         uint32 leafCount;
         uint32 receiptCount;
@@ -32,7 +34,17 @@ contract Epochs is IEpochs, Credits {
         uint48 finalisableAt;
     }
 
-    /// @dev What claims are judged by, besides _payoutRoots: one slot.
+    /// @dev What claims, disputes and nodes need of the last final epoch and of the one in its window; three slots that
+    /// are written over, which costs a quarter of new ones.
+    struct Recent {
+        bytes32 payoutRoot;
+        bytes32 manifest;
+        address anchorer;
+        uint48 windowEndsAt;
+        uint48 round;
+    }
+
+    /// @dev What claims are judged by, besides the recent payout root: one slot.
     struct Final {
         uint96 totalWei;
         uint96 claimedTotalWei;
@@ -52,18 +64,30 @@ contract Epochs is IEpochs, Credits {
     uint48 private immutable _deployedBlock;
     Final private _final;
     /// @dev Of the epochs by their number modulo 2: at most one stands behind the last final one.
-    bytes32[2] private _payoutRoots;
+    Recent[2] private _recent;
     mapping(uint64 epoch => uint256 amountWei) public potOf;
     mapping(address account => Account) private _accounts;
     mapping(uint64 epoch => Anchor) private _anchors;
     mapping(address account => Withholding[]) private _withholdings;
     mapping(address account => uint256) private _served;
 
-    constructor(IParameters parameters_, IStaking staking_, address inferenceEscrow_, address referee_) {
+    modifier onlyDisputes() {
+        require(msg.sender == disputes, EpochsUnauthorised(msg.sender));
+        _;
+    }
+
+    constructor(
+        IParameters parameters_,
+        IStaking staking_,
+        address inferenceEscrow_,
+        address referee_,
+        address disputes_
+    ) {
         parameters = parameters_;
         staking = staking_;
         inferenceEscrow = inferenceEscrow_;
         referee = referee_;
+        disputes = disputes_;
         _deployedBlock = uint48(block.number);
     }
 
@@ -77,42 +101,63 @@ contract Epochs is IEpochs, Credits {
         emit EpochFunded(epoch, msg.value, totalWei);
     }
 
-    /// @notice Closes the open epoch with the roots of its payouts and receipts.
-    /// @param totalWei Last cumulative sum of the payout leaves.
-    function anchor(
-        uint64 epoch,
-        bytes32 payoutRoot,
-        uint32 leafCount,
-        uint256 totalWei,
-        bytes32 receiptsRoot,
-        uint32 receiptCount,
-        bytes32 manifest
-    ) external {
-        (uint256 windowSeconds, uint256 potWei) = _checkAnchor(epoch, totalWei);
+    /// @notice Closes the open epoch with the roots of its payouts and receipts, and binds the sender's bond to them.
+    /// @param certificate What a data-availability layer gave for the manifest's bytes; empty where the nodes' own
+    /// network keeps them. It is only recorded: whether the data can be had is what disputes find out.
+    function anchor(uint64 epoch, Roots calldata roots, bytes calldata certificate) external {
+        uint256 windowSeconds = _checkAnchor(epoch, roots.totalWei, roots.leafCount);
         uint48 finalisableAt = uint48(block.timestamp + windowSeconds);
-        _payoutRoots[epoch % 2] = payoutRoot;
+        Recent storage recent = _recent[epoch % 2];
+        recent.payoutRoot = roots.payoutRoot;
+        recent.manifest = roots.manifest;
+        recent.anchorer = msg.sender;
+        recent.windowEndsAt = finalisableAt;
+        recent.round = anchoringCount() + 1;
         _anchors[epoch] = Anchor({
-            receiptsRoot: receiptsRoot,
-            manifest: manifest,
-            totalWei: uint96(totalWei),
-            leafCount: leafCount,
-            receiptCount: receiptCount,
+            receiptsRoot: roots.receiptsRoot,
+            totalWei: uint96(roots.totalWei),
+            leafCount: roots.leafCount,
+            receiptCount: roots.receiptCount,
             anchoredBlock: uint48(block.number),
             finalisableAt: finalisableAt
         });
         epochCount = epoch;
-        emit EpochAnchored(
-            epoch,
-            msg.sender,
-            payoutRoot,
-            leafCount,
-            totalWei,
-            potWei,
-            receiptsRoot,
-            receiptCount,
-            manifest,
-            finalisableAt
-        );
+        emit EpochAnchored(epoch, msg.sender, roots, potTotalWei, finalisableAt, certificate);
+    }
+
+    /// @notice Lets the disputes keep an epoch's window open for data that was asked for.
+    function extend(uint64 epoch, uint48 finalisableAt) external onlyDisputes {
+        Anchor storage anchored = _inWindow(epoch);
+        if (finalisableAt <= anchored.finalisableAt) return;
+        anchored.finalisableAt = finalisableAt;
+        emit EpochExtended(epoch, finalisableAt);
+    }
+
+    /// @notice Lets the disputes reject an epoch that is not final: its anchorer's bond is slashed, and anybody may anchor
+    /// the epoch again.
+    /// @param wronged Who lost by it in particular; the zero address if nobody did.
+    function reject(uint64 epoch, address challenger, address wronged)
+        external
+        onlyDisputes
+        returns (uint256 slashedWei)
+    {
+        _inWindow(epoch);
+        address anchorer = _recent[epoch % 2].anchorer;
+        delete _anchors[epoch];
+        epochCount = epoch - 1;
+        // What came in meanwhile was meant for the next one, and goes to this one again.
+        potOf[epoch] += potOf[epoch + 1];
+        delete potOf[epoch + 1];
+        slashedWei = staking.slash(Locks.anchoring(anchorer), challenger, wronged);
+        emit EpochRejected(epoch, anchorer, challenger, slashedWei);
+    }
+
+    /// @notice Returns an anchorer's bond to its free stake unless an epoch in its window stands on it; anybody may send it.
+    function releaseBond(address anchorer) external returns (uint256 amountWei) {
+        uint64 epoch = epochCount;
+        bool isBound = epoch > _final.epoch && _recent[epoch % 2].anchorer == anchorer;
+        require(!isBound, EpochsBondBound(anchorer, epoch));
+        return staking.unlock(Locks.anchoring(anchorer));
     }
 
     /// @notice Makes an anchored epoch the one that claims are judged by, after its window.
@@ -128,12 +173,26 @@ contract Epochs is IEpochs, Credits {
     }
 
     /// @notice Pays an account what the latest final root owes it; anybody may send it for the account.
-    function claim(address account, uint256 cumulativeWei, uint256 index, bytes32[] calldata proof)
-        external
-        returns (uint256 paidWei)
-    {
+    /// @param runningWei Sum of the payouts up to this one, as the leaf says it.
+    function claim(
+        address account,
+        uint256 cumulativeWei,
+        uint256 runningWei,
+        uint256 index,
+        bytes32[] calldata proof
+    ) external returns (uint256 paidWei) {
         Final memory last = _final;
-        _checkPayout(last, account, cumulativeWei, index, proof);
+        require(last.epoch > 0, EpochsNothingFinalised());
+        require(
+            MerkleTree.verify(
+                _recent[last.epoch % 2].payoutRoot,
+                payoutLeaf(index, account, cumulativeWei, runningWei),
+                index,
+                last.leafCount,
+                proof
+            ),
+            EpochsProofInvalid(account, cumulativeWei, index)
+        );
         Account memory state = _accounts[account];
         require(cumulativeWei > state.claimedWei, EpochsNothingDue(account));
         uint256 dueWei = cumulativeWei - state.claimedWei;
@@ -167,6 +226,12 @@ contract Epochs is IEpochs, Credits {
 
     // ---------------------------------------------------------------- views
 
+    /// @notice Anchorings so far, rejected ones counted.
+    function anchoringCount() public view returns (uint48) {
+        (uint48 even, uint48 odd) = (_recent[0].round, _recent[1].round);
+        return even > odd ? even : odd;
+    }
+
     /// @notice Epochs finalised so far.
     function finalisedCount() external view returns (uint64) {
         return _final.epoch;
@@ -190,17 +255,21 @@ contract Epochs is IEpochs, Credits {
     function getEpoch(uint64 epoch) external view returns (Epoch memory) {
         require(epoch > 0 && epoch <= epochCount + 1, EpochsUnknownEpoch(epoch));
         Anchor storage anchored = _anchors[epoch];
-        bool isJudgedBy = epoch <= epochCount && epoch >= _final.epoch;
+        Recent memory recent;
+        if (epoch <= epochCount && epoch >= _final.epoch) recent = _recent[epoch % 2];
         return Epoch({
-            payoutRoot: isJudgedBy ? _payoutRoots[epoch % 2] : bytes32(0),
+            payoutRoot: recent.payoutRoot,
             receiptsRoot: anchored.receiptsRoot,
-            manifest: anchored.manifest,
+            manifest: recent.manifest,
             totalWei: anchored.totalWei,
             leafCount: anchored.leafCount,
             receiptCount: anchored.receiptCount,
             finalised: epoch <= _final.epoch,
+            anchorer: recent.anchorer,
+            round: recent.round,
             openedBlock: epoch == 1 ? _deployedBlock : _anchors[epoch - 1].anchoredBlock,
             anchoredBlock: anchored.anchoredBlock,
+            windowEndsAt: recent.windowEndsAt,
             finalisableAt: anchored.finalisableAt
         });
     }
@@ -219,8 +288,12 @@ contract Epochs is IEpochs, Credits {
     }
 
     /// @notice Hash of a payout leaf (docs/protocol.md section 5).
-    function payoutLeaf(uint256 index, address account, uint256 cumulativeWei) public pure returns (bytes32) {
-        return MerkleTree.leaf(abi.encode(index, account, cumulativeWei));
+    function payoutLeaf(uint256 index, address account, uint256 cumulativeWei, uint256 runningWei)
+        public
+        pure
+        returns (bytes32)
+    {
+        return MerkleTree.leaf(abi.encode(index, account, cumulativeWei, runningWei));
     }
 
     /// @notice Sum of all buckets, in wei.
@@ -230,33 +303,26 @@ contract Epochs is IEpochs, Credits {
 
     // ---------------------------------------------------------------- inside
 
-    function _checkAnchor(uint64 epoch, uint256 totalWei) private view returns (uint256 windowSeconds, uint256 potWei) {
+    function _checkAnchor(uint64 epoch, uint256 totalWei, uint256 leafCount)
+        private
+        returns (uint256 windowSeconds)
+    {
         uint64 previous = epochCount;
         Final memory last = _final;
         require(epoch == previous + 1, EpochsOutOfOrder(epoch, previous + 1));
         require(previous == last.epoch, EpochsPreviousOpen(previous));
-        uint256 neededWei;
-        (neededWei, windowSeconds) = parameters.anchoring();
-        uint256 freeWei = staking.freeOf(msg.sender);
-        require(freeWei >= neededWei, EpochsStakeShort(msg.sender, freeWei, neededWei));
-        potWei = potTotalWei;
+        // At most the previous total and what was collected for this epoch: all that no epoch paid out so far.
+        uint256 potWei = leafCount == 0 ? 0 : potTotalWei;
         require(totalWei <= potWei && totalWei <= type(uint96).max, EpochsTotalAbovePot(totalWei, potWei));
         require(totalWei >= last.totalWei, EpochsTotalFell(totalWei, last.totalWei));
+        uint256 bondWei;
+        (bondWei, windowSeconds) = parameters.anchoring();
+        staking.raise(msg.sender, Locks.anchoring(msg.sender), bondWei);
     }
 
-    function _checkPayout(
-        Final memory last,
-        address account,
-        uint256 cumulativeWei,
-        uint256 index,
-        bytes32[] calldata proof
-    ) private view {
-        require(last.epoch > 0, EpochsNothingFinalised());
-        bytes32 leaf = payoutLeaf(index, account, cumulativeWei);
-        require(
-            MerkleTree.verify(_payoutRoots[last.epoch % 2], leaf, index, last.leafCount, proof),
-            EpochsProofInvalid(account, cumulativeWei, index)
-        );
+    function _inWindow(uint64 epoch) private view returns (Anchor storage) {
+        require(epoch == epochCount && epoch > _final.epoch, EpochsNotInWindow(epoch));
+        return _anchors[epoch];
     }
 
     /// @dev Credits clients out of what is due, in the order of the withholdings.

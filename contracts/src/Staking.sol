@@ -28,6 +28,7 @@ contract Staking is IStaking, Credits, WorkerKeys {
     IParameters public immutable parameters;
     address public immutable taskEscrow;
     address public immutable referee;
+    address public immutable epochs;
 
     struct Holding {
         uint128 freeWei;
@@ -65,12 +66,13 @@ contract Staking is IStaking, Credits, WorkerKeys {
         _;
     }
 
-    constructor(IParameters parameters_, address taskEscrow_, address referee_) {
+    constructor(IParameters parameters_, address taskEscrow_, address referee_, address epochs_) {
         // So that the first slash pays no more for its slot than any other.
         _slashed.startedAt = uint64(block.timestamp);
         parameters = parameters_;
         taskEscrow = taskEscrow_;
         referee = referee_;
+        epochs = epochs_;
     }
 
     // ---------------------------------------------------------------- owner of the stake
@@ -158,15 +160,26 @@ contract Staking is IStaking, Credits, WorkerKeys {
         releaseServingOf(msg.sender);
     }
 
-    // ---------------------------------------------------------------- task escrow and referee
+    // ---------------------------------------------------------------- task escrow, referee and epochs
 
     /// @notice Locks free stake that `account` works with under an unused id.
     function lock(address account, bytes32 lockId, uint256 amountWei) external onlyTaskEscrow {
         _lock(_acting(account), lockId, amountWei);
     }
 
+    /// @notice Raises a lock to an amount out of the free stake that `account` works with; one that is high enough stays.
+    function raise(address account, bytes32 lockId, uint256 amountWei) external {
+        require(msg.sender == epochs, StakingUnauthorised(msg.sender));
+        address owner = _acting(account);
+        uint256 heldWei = _locks[lockId].amountWei;
+        if (heldWei >= amountWei) return;
+        _unlock(lockId);
+        _lock(owner, lockId, amountWei);
+    }
+
     /// @notice Returns what is left under an id to its owner's free stake; nothing left is not an error.
-    function unlock(bytes32 lockId) external onlyTaskEscrow returns (uint256) {
+    function unlock(bytes32 lockId) external returns (uint256) {
+        require(msg.sender == taskEscrow || msg.sender == epochs, StakingUnauthorised(msg.sender));
         return _unlock(lockId);
     }
 
@@ -183,9 +196,12 @@ contract Staking is IStaking, Credits, WorkerKeys {
         _changed(owner);
     }
 
-    /// @notice Takes a whole lock and divides it; a lock that is gone gives 0.
+    /// @notice Takes a whole lock and divides it; a lock that is gone gives 0. Where nobody was wronged in particular, the
+    /// requester is the zero address and its part is burned.
     function slash(bytes32 lockId, address challenger, address requester) external returns (uint256 amountWei) {
-        require(msg.sender == referee || msg.sender == taskEscrow, StakingUnauthorised(msg.sender));
+        require(
+            msg.sender == referee || msg.sender == taskEscrow || msg.sender == epochs, StakingUnauthorised(msg.sender)
+        );
         return _slash(lockId, challenger, requester, parameters.slashing());
     }
 
@@ -409,7 +425,7 @@ contract Staking is IStaking, Credits, WorkerKeys {
         IParameters.Slashing memory rules
     ) private {
         uint256 challengerWei = amountWei * rules.challengerPpm / ONE;
-        uint256 requesterWei = amountWei * rules.requesterPpm / ONE;
+        uint256 requesterWei = requester == address(0) ? 0 : amountWei * rules.requesterPpm / ONE;
         uint256 restWei = amountWei - challengerWei - requesterWei;
         burnedWei += uint128(restWei);
         _slashed.add(amountWei, rules.windowSeconds);

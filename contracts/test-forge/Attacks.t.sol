@@ -106,8 +106,8 @@ contract AttacksTest is Evidence {
         _collect(feeWei);
         uint256 potWei = epochs.potTotalWei();
         uint256 dueWei = potWei / 2;
-        _finalise(rootOfOne(abi.encode(uint256(0), address(thief), dueWei)), dueWei);
-        bytes memory claim = abi.encodeCall(epochs.claim, (address(thief), dueWei, 0, new bytes32[](0)));
+        _finalise(payoutRoot(address(thief), dueWei), dueWei);
+        bytes memory claim = abi.encodeCall(epochs.claim, (address(thief), dueWei, dueWei, 0, new bytes32[](0)));
         _drain(address(epochs), claim, 10 ether + dueWei);
         same(address(epochs).balance, potWei - dueWei, "Epochs");
     }
@@ -132,7 +132,7 @@ contract AttacksTest is Evidence {
     function _finalise(bytes32 root, uint256 totalWei) private {
         stakeOf(CHALLENGER, 50 ether, 0);
         vm.prank(CHALLENGER);
-        epochs.anchor(1, root, 1, totalWei, keccak256("receipts"), 1, keccak256("manifest"));
+        anchorAs(1, root, 1, totalWei, keccak256("receipts"), 1);
         vm.warp(vm.getBlockTimestamp() + parameters.timing().challengeWindowSeconds);
         epochs.finalise(1);
     }
@@ -280,7 +280,7 @@ contract AttacksTest is Evidence {
         _collect(ONE * 1_000);
         address contributor = vm.addr(41);
         uint256 dueWei = epochs.potTotalWei();
-        _finalise(rootOfOne(abi.encode(uint256(0), contributor, dueWei)), dueWei);
+        _finalise(payoutRoot(contributor, dueWei), dueWei);
         for (uint256 i = 0; i < count; i++) {
             vm.prank(address(referee));
             // forge-lint: disable-next-line(unsafe-typecast)
@@ -289,7 +289,7 @@ contract AttacksTest is Evidence {
         uint256 turns = 0;
         while (epochs.withheldWei(contributor) > 0) {
             uint256 before = gasleft();
-            epochs.claim(contributor, dueWei, 0, new bytes32[](0));
+            claimOnly(contributor, dueWei);
             check(before - gasleft() < MAX_TRANSACTION_GAS, "a claim above a transaction's gas");
             turns++;
         }

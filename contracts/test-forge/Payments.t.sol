@@ -5,6 +5,8 @@ import {Credits} from "../src/Credits.sol";
 import {IEpochs} from "../src/interfaces/IEpochs.sol";
 import {IInferenceEscrow} from "../src/interfaces/IInferenceEscrow.sol";
 import {IParameters} from "../src/interfaces/IParameters.sol";
+import {IStaking} from "../src/interfaces/IStaking.sol";
+import {Locks} from "../src/libraries/Locks.sol";
 import {vm} from "./Base.sol";
 import {World} from "./World.sol";
 
@@ -44,7 +46,7 @@ contract PaymentsTest is World {
     function _anchor(uint64 epoch, bytes32 root, uint256 totalWei, bytes4 refusal) private {
         vm.prank(ANCHORER);
         if (refusal != 0) vm.expectPartialRevert(refusal);
-        epochs.anchor(epoch, root, 1, totalWei, "receipts", 3, "manifest");
+        anchorAs(epoch, root, 1, totalWei, "receipts", 3);
     }
 
     function _finalise(uint64 epoch) private {
@@ -53,11 +55,11 @@ contract PaymentsTest is World {
     }
 
     function _root(address account, uint256 cumulativeWei) private pure returns (bytes32) {
-        return rootOfOne(abi.encode(uint256(0), account, cumulativeWei));
+        return payoutRoot(account, cumulativeWei);
     }
 
     function _claim(address account, uint256 cumulativeWei) private returns (uint256) {
-        return epochs.claim(account, cumulativeWei, 0, new bytes32[](0));
+        return claimOnly(account, cumulativeWei);
     }
 
     // ---------------------------------------------------------------- deposit, requestThaw, withdraw
@@ -245,8 +247,11 @@ contract PaymentsTest is World {
         uint256 stakeWei = bound(stake, 1, 2 * least);
         stakeOf(PAID, stakeWei, 0);
         vm.prank(PAID);
-        if (stakeWei < least) vm.expectPartialRevert(IEpochs.EpochsStakeShort.selector);
-        epochs.anchor(1, "root", 1, 0, "receipts", 0, "manifest");
+        if (stakeWei < least) vm.expectPartialRevert(IStaking.StakingFreeShort.selector);
+        anchorAs(1, "root", 1, 0, "receipts", 0);
+        if (stakeWei < least) return;
+        same(staking.getLock(Locks.anchoring(PAID)).amountWei, least, "bond");
+        same(staking.freeOf(PAID), stakeWei - least, "free");
     }
 
     function testFuzz_finalise_afterTheWindow(uint32 early) external {

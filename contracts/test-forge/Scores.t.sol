@@ -251,7 +251,7 @@ contract ScoresTest is Evidence {
         stakeOf(CHALLENGER, 50 ether, 0);
         bytes32 receipts = rootOfOne(abi.encode(referee.receiptHashOf(evidence.receipt)));
         vm.prank(CHALLENGER);
-        epochs.anchor(1, "root", 1, 0, receipts, 1, "manifest");
+        anchorAs(1, "root", 1, 0, receipts, 1);
     }
 
     /// @dev The judged amount comes off the contributor once, at most the fee, as soon as its receipt is anchored.

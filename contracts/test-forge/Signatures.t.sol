@@ -90,7 +90,7 @@ contract SignaturesTest is World {
         IReferee.JudgedLeaf memory leaf = judgedLeaf(evidence);
         stakeOf(CHALLENGER, 50 ether, 0);
         vm.prank(CHALLENGER);
-        epochs.anchor(1, root, 0, 0, root, count % 2, root);
+        anchorAs(1, root, 0, 0, root, count % 2);
         vm.expectPartialRevert(IReferee.RefereeReceiptNotAnchored.selector);
         referee.withholdLeaf(leaf, 1, 0, new bytes32[](0));
     }
@@ -172,20 +172,20 @@ contract SignaturesTest is World {
         (IInferenceEscrow.Voucher[] memory v, bytes[] memory s) = voucher(CLIENT_KEY, provider, 0, 1_000_000);
         inference.collect(v, s);
         stakeOf(CHALLENGER, 50 ether, 0);
-        bytes32 root = rootOfOne(abi.encode(uint256(0), vm.addr(41), dueWei));
+        bytes32 root = payoutRoot(vm.addr(41), dueWei);
         vm.prank(CHALLENGER);
-        epochs.anchor(1, root, 1, dueWei, root, 0, root);
+        anchorAs(1, root, 1, dueWei, root, 0);
         vm.warp(vm.getBlockTimestamp() + parameters.timing().challengeWindowSeconds);
         epochs.finalise(1);
         if (other != dueWei) {
             vm.expectPartialRevert(IEpochs.EpochsProofInvalid.selector);
-            epochs.claim(vm.addr(41), other, 0, new bytes32[](0));
+            claimOnly(vm.addr(41), other);
         }
         vm.expectPartialRevert(IEpochs.EpochsProofInvalid.selector);
-        epochs.claim(CHALLENGER, dueWei, 0, new bytes32[](0));
-        epochs.claim(vm.addr(41), dueWei, 0, new bytes32[](0));
+        claimOnly(CHALLENGER, dueWei);
+        claimOnly(vm.addr(41), dueWei);
         same(vm.addr(41).balance, dueWei, "paid");
         vm.expectPartialRevert(IEpochs.EpochsNothingDue.selector);
-        epochs.claim(vm.addr(41), dueWei, 0, new bytes32[](0));
+        claimOnly(vm.addr(41), dueWei);
     }
 }

@@ -176,11 +176,11 @@ contract Swarm is Actors {
         uint256 potWei = epochs.potTotalWei();
         if (potWei == totalWei) return;
         totalWei = potWei;
-        bytes32 root = rootOfOne(abi.encode(uint256(0), vm.addr(CONTRIBUTOR), potWei));
+        bytes32 root = payoutRoot(vm.addr(CONTRIBUTOR), potWei);
         // The epoch's receipts: the last judged fault's, if there is one, so that it can be withheld.
         (bytes32 receipts, uint32 receiptCount) = _receipts();
         vm.prank(vm.addr(WATCHER));
-        epochs.anchor(count + 1, root, 1, potWei, receipts, receiptCount, keccak256("manifest"));
+        anchorAs(count + 1, root, 1, potWei, receipts, receiptCount);
     }
 
     function claimPayout() external {
@@ -189,7 +189,7 @@ contract Swarm is Actors {
         uint256 cumulativeWei = epochs.getEpoch(last).totalWei;
         address contributor = vm.addr(CONTRIBUTOR);
         if (cumulativeWei <= epochs.claimedWei(contributor)) return;
-        epochs.claim(contributor, cumulativeWei, 0, new bytes32[](0));
+        claimOnly(contributor, cumulativeWei);
         claims++;
     }
 
@@ -233,6 +233,9 @@ contract Swarm is Actors {
                 if (!open[i].released) tasks.releaseEscalated(taskId, i);
             }
         }
+        uint64 anchored = epochs.epochCount();
+        if (anchored > epochs.finalisedCount()) epochs.finalise(anchored);
+        epochs.releaseBond(vm.addr(WATCHER));
         uint256 servingWei = 0;
         for (uint256 i = 0; i < providers.length; i++) {
             servingWei += staking.getLock(staking.servingLockId(vm.addr(providers[i]))).amountWei;

@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {DatanetRegistry} from "../src/DatanetRegistry.sol";
+import {EpochDisputes} from "../src/EpochDisputes.sol";
 import {Epochs} from "../src/Epochs.sol";
 import {InferenceEscrow} from "../src/InferenceEscrow.sol";
 import {ModelRegistry} from "../src/ModelRegistry.sol";
@@ -9,6 +10,7 @@ import {Parameters} from "../src/Parameters.sol";
 import {Referee} from "../src/Referee.sol";
 import {Staking} from "../src/Staking.sol";
 import {TaskEscrow} from "../src/TaskEscrow.sol";
+import {IEpochs} from "../src/interfaces/IEpochs.sol";
 import {IInferenceEscrow} from "../src/interfaces/IInferenceEscrow.sol";
 import {IModelRegistry} from "../src/interfaces/IModelRegistry.sol";
 import {IReferee} from "../src/interfaces/IReferee.sol";
@@ -31,6 +33,7 @@ abstract contract World is Base {
     InferenceEscrow internal inference;
     Epochs internal epochs;
     Referee internal referee;
+    EpochDisputes internal disputes;
     bytes32 internal datanetId;
     bytes32 internal adapterId;
 
@@ -43,6 +46,7 @@ abstract contract World is Base {
         inference = InferenceEscrow(contractAt("InferenceEscrow"));
         epochs = Epochs(contractAt("Epochs"));
         referee = Referee(contractAt("Referee"));
+        disputes = EpochDisputes(contractAt("EpochDisputes"));
     }
 
     function publish(address curator) internal {
@@ -77,6 +81,29 @@ abstract contract World is Base {
 
     function rootOfOne(bytes memory leaf) internal pure returns (bytes32) {
         return keccak256(abi.encodePacked(bytes1(0x02), uint256(1), MerkleTree.leaf(leaf)));
+    }
+
+    /// @dev The root of one payout leaf: all of the running sum is its own.
+    function payoutRoot(address account, uint256 cumulativeWei) internal pure returns (bytes32) {
+        return rootOfOne(abi.encode(uint256(0), account, cumulativeWei, cumulativeWei));
+    }
+
+    /// @dev Anchors in the name of an account that was pranked before.
+    function anchorAs(
+        uint64 epoch,
+        bytes32 root,
+        uint32 leafCount,
+        uint256 totalWei,
+        bytes32 receipts,
+        uint32 receiptCount
+    ) internal {
+        IEpochs.Roots memory roots = IEpochs.Roots(root, receipts, "manifest", totalWei, leafCount, receiptCount);
+        epochs.anchor(epoch, roots, "");
+    }
+
+    /// @dev Claims the only leaf of the final root.
+    function claimOnly(address account, uint256 cumulativeWei) internal returns (uint256 paidWei) {
+        return epochs.claim(account, cumulativeWei, cumulativeWei, 0, new bytes32[](0));
     }
 
     function sketch() internal pure returns (bytes memory bytes256) {

@@ -23,6 +23,7 @@ import {
   announce,
   assertConserved,
   bonds,
+  claimArgs,
   commitResult,
   commitVote,
   INVALID,
@@ -34,6 +35,7 @@ import {
   resultOf,
   revealResult,
   revealVote,
+  rootsOf,
   rules,
   siblings,
   stake,
@@ -134,13 +136,7 @@ const actions: Record<string, () => Promise<unknown>> = {
   claim: () => {
     if (payouts.length === 0) return Promise.resolve();
     const index = random.below(payouts.length);
-    const { account, cumulativeWei } = payouts[index]!;
-    return chain.send(someone(), 'Epochs', 'claim', [
-      account,
-      cumulativeWei,
-      index,
-      siblings(payoutTree(payouts), index),
-    ]);
+    return chain.send(someone(), 'Epochs', 'claim', [...claimArgs(payouts, index)]);
   },
   credits: () =>
     chain.send(
@@ -258,15 +254,14 @@ async function anchorNext(): Promise<void> {
   const hashes = served.map(({ answer: made }) => receiptHash(made.receipt)).sort();
   const tree = buildTree(hashes.map((hash) => getBytes(hash)));
   const epoch = (await Epochs.epochCount()) + 1n;
-  await chain.send(someone(), 'Epochs', 'anchor', [
-    epoch,
-    hexlify(payoutTree(list).root),
-    list.length,
-    sumWei,
-    hexlify(tree.root),
-    hashes.length,
-    id('manifest'),
-  ]);
+  const roots = rootsOf({
+    payoutRoot: hexlify(payoutTree(list).root),
+    leafCount: list.length,
+    totalWei: sumWei,
+    receiptsRoot: hexlify(tree.root),
+    receiptCount: hashes.length,
+  });
+  await chain.send(someone(), 'Epochs', 'anchor', [epoch, roots, '0x']);
   for (const [account, amountWei] of next) cumulative.set(account, amountWei);
   paidOut = sumWei;
   payouts = list;

@@ -1,9 +1,9 @@
 /** Shared steps of the contracts' tests: actors with stake, a datanet, tasks at a chosen stage, vouchers, payout trees. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach } from 'node:test';
-import { AbiCoder, getBytes, hexlify, id, keccak256, type Wallet } from 'ethers';
+import { AbiCoder, getBytes, hexlify, id, keccak256, type Wallet, ZeroHash } from 'ethers';
 import { buildTree, type MerkleTree, proveLeaf } from '#crypto';
-import { TaskEscrowVerdict } from '../bindings/structs.ts';
+import { type EpochsRootsInput, TaskEscrowVerdict } from '../bindings/structs.ts';
 import { type Chain, Reverted, startChain, TEST_CHAIN_ID } from '../harness.ts';
 import { OPEN_WEI, presets } from '../presets.ts';
 
@@ -53,9 +53,12 @@ export function isolate(chain: Chain): void {
   });
 }
 
+/** Contracts that hold money. */
+const HOLDERS = ['Staking', 'TaskEscrow', 'InferenceEscrow', 'Epochs', 'EpochDisputes'] as const;
+
 /** What every contract that holds money says it holds is what it holds. */
 export async function assertConserved(chain: Chain): Promise<void> {
-  for (const name of ['Staking', 'TaskEscrow', 'InferenceEscrow', 'Epochs'] as const) {
+  for (const name of HOLDERS) {
     const balance = await chain.provider.getBalance(chain.deployment.contracts[name]);
     assert.equal(await chain.contracts[name].accountedWei(), balance, `${name} is off its balance`);
   }
@@ -375,12 +378,47 @@ export async function pay(
 
 export type Payout = { account: string; cumulativeWei: bigint };
 
+/** Sum of the payouts up to and including one. */
+export function runningSum(payouts: readonly Payout[], index: number): bigint {
+  return payouts.slice(0, index + 1).reduce((sum, { cumulativeWei }) => sum + cumulativeWei, 0n);
+}
+
+const PAYOUT_WORDS = ['uint256', 'address', 'uint256', 'uint256'];
+
 export function payoutTree(payouts: readonly Payout[]): MerkleTree {
   return buildTree(
     payouts.map(({ account, cumulativeWei }, i) =>
-      getBytes(coder.encode(['uint256', 'address', 'uint256'], [i, account, cumulativeWei])),
+      getBytes(coder.encode(PAYOUT_WORDS, [i, account, cumulativeWei, runningSum(payouts, i)])),
     ),
   );
+}
+
+/** The arguments of Epochs.claim for one of the payouts; changes are lies. */
+export function claimArgs(
+  payouts: readonly Payout[],
+  index: number,
+  changes: Partial<Payout & { runningWei: bigint }> = {},
+) {
+  const { account, cumulativeWei, runningWei } = {
+    runningWei: runningSum(payouts, index),
+    ...payouts[index]!,
+    ...changes,
+  };
+  const proof = siblings(payoutTree(payouts), index);
+  return [account, cumulativeWei, runningWei, index, proof] as const;
+}
+
+/** What an epoch is anchored with; what is not given is nothing. */
+export function rootsOf(changes: Partial<EpochsRootsInput>): EpochsRootsInput {
+  return {
+    payoutRoot: ZeroHash,
+    receiptsRoot: ZeroHash,
+    manifest: id('epoch manifest'),
+    totalWei: 0n,
+    leafCount: 0,
+    receiptCount: 0,
+    ...changes,
+  };
 }
 
 export function siblings(tree: MerkleTree, index: number): string[] {
@@ -396,16 +434,14 @@ export async function anchor(
 ): Promise<bigint> {
   const tree = payoutTree(payouts);
   const epoch = (await chain.contracts.Epochs.epochCount()) + 1n;
-  const totalWei = payouts.reduce((sum, { cumulativeWei }) => sum + cumulativeWei, 0n);
-  await chain.send(staker, 'Epochs', 'anchor', [
-    epoch,
-    hexlify(tree.root),
-    payouts.length,
-    totalWei,
-    hexlify(receipts.root),
-    receipts.count,
-    id('epoch manifest'),
-  ]);
+  const roots = rootsOf({
+    payoutRoot: hexlify(tree.root),
+    leafCount: payouts.length,
+    totalWei: runningSum(payouts, payouts.length - 1),
+    receiptsRoot: hexlify(receipts.root),
+    receiptCount: receipts.count,
+  });
+  await chain.send(staker, 'Epochs', 'anchor', [epoch, roots, '0x']);
   return epoch;
 }
 

@@ -11,6 +11,7 @@ import { collectTwice, deepAdapter } from './deep.ts';
 import {
   anchor,
   announce,
+  claimArgs,
   commitResult,
   finalise,
   isolate,
@@ -20,7 +21,7 @@ import {
   publish,
   resultOf,
   revealResult,
-  siblings,
+  rootsOf,
   stake,
   VERIFIER,
 } from './fixtures.ts';
@@ -70,24 +71,18 @@ describe('gas', () => {
       account: i === 0 ? client.address : hexlify(randomBytes(20)),
       cumulativeWei: 10n,
     }));
-    const anchored = await chain.send(challenger, 'Epochs', 'anchor', [
-      1,
-      hexlify(payoutTree(payouts).root),
-      600,
-      6_000n,
-      id('receipts'),
-      100,
-      id('manifest'),
-    ]);
-    note('Epochs.anchor', anchored.gasUsed, 150_000n);
+    const roots = rootsOf({
+      payoutRoot: hexlify(payoutTree(payouts).root),
+      leafCount: 600,
+      totalWei: 6_000n,
+      receiptsRoot: id('receipts'),
+      receiptCount: 100,
+    });
+    const anchored = await chain.send(challenger, 'Epochs', 'anchor', [1, roots, '0x']);
+    note('Epochs.anchor, with its bond', anchored.gasUsed, 300_000n);
     await finalise(chain, 1n);
     const claim = (list: typeof payouts) =>
-      chain.send(provider, 'Epochs', 'claim', [
-        list[0]!.account,
-        list[0]!.cumulativeWei,
-        0,
-        siblings(payoutTree(list), 0),
-      ]);
+      chain.send(provider, 'Epochs', 'claim', [...claimArgs(list, 0)]);
     note('Epochs.claim, depth 10, first', (await claim(payouts)).gasUsed, 85_000n);
     const more = payouts.map((payout) => ({ ...payout, cumulativeWei: 20n }));
     await pay(chain, client, provider, 0n, 10_000_000n);

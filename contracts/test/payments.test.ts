@@ -9,6 +9,7 @@ import {
   anchor,
   assertConserved,
   bonds,
+  claimArgs,
   domainOf,
   finalise,
   isolate,
@@ -16,7 +17,7 @@ import {
   pay,
   payoutTree,
   refuses,
-  siblings,
+  rootsOf,
   signVoucher,
   stake,
   timing,
@@ -231,15 +232,8 @@ describe('Epochs', () => {
     { account: bob.address, cumulativeWei: 3_000_000n },
     { account: carol.address, cumulativeWei: 4_000_000n },
   ];
-  const claim = (list: readonly Payout[], index: number, changes: Partial<Payout> = {}) => {
-    const payout = { ...list[index]!, ...changes };
-    return chain.send(client, 'Epochs', 'claim', [
-      payout.account,
-      payout.cumulativeWei,
-      index,
-      siblings(payoutTree(list), index),
-    ]);
-  };
+  const claim = (...args: Parameters<typeof claimArgs>) =>
+    chain.send(client, 'Epochs', 'claim', [...claimArgs(...args)]);
 
   test('claims of a final root pay each account once, and its increase in the next epoch', async () => {
     await pay(chain, client, provider, 7n, 10_000_000n);
@@ -296,15 +290,16 @@ describe('Epochs', () => {
     );
   });
 
-  test('anchor: OutOfOrder, PreviousOpen, StakeShort, TotalAbovePot, TotalFell', async () => {
+  test('anchor: OutOfOrder, PreviousOpen, StakingFreeShort, TotalAbovePot, TotalFell', async () => {
     await pay(chain, client, provider, 0n, 10_000_000n);
-    const args = (epoch: bigint, totalWei: bigint) =>
-      [epoch, ZeroHash, 1, totalWei, ZeroHash, 0, ZeroHash] as const;
-    const send = (epoch: bigint, totalWei: bigint, from = staker) =>
-      chain.send(from, 'Epochs', 'anchor', [...args(epoch, totalWei)]);
+    const send = (epoch: bigint, totalWei: bigint, from = staker, leafCount = 1) =>
+      chain.send(from, 'Epochs', 'anchor', [epoch, rootsOf({ totalWei, leafCount }), '0x']);
     await refuses(send(2n, 1n), 'EpochsOutOfOrder', [2n, 1n]);
-    await refuses(send(1n, 1n, carol), 'EpochsStakeShort', [carol.address, 0n, bonds.minStakeWei]);
+    const short = [carol.address, bonds.minStakeWei, 0n];
+    await refuses(send(1n, 1n, carol), 'StakingFreeShort', short);
     await refuses(send(1n, 9_000_001n), 'EpochsTotalAbovePot', [9_000_001n, 9_000_000n]);
+    // Without a leaf nobody is owed anything.
+    await refuses(send(1n, 1n, staker, 0), 'EpochsTotalAbovePot', [1n, 0n]);
     await send(1n, 9_000_000n);
     await refuses(send(2n, 9_000_000n), 'EpochsPreviousOpen', [1n]);
     await finalise(chain, 1n);
@@ -334,21 +329,15 @@ describe('Epochs', () => {
       0n,
     ]);
     await refuses(claim(payouts, 0, { account: client.address }), 'EpochsProofInvalid');
+    await refuses(claim(payouts, 0, { runningWei: 1n }), 'EpochsProofInvalid');
   });
 
   test('EpochsClaimsAboveTotal: leaves that sum above the total pay no more than it', async () => {
     await pay(chain, client, provider, 0n, 10_000_000n);
     const greedy = payouts.map((payout) => ({ ...payout, cumulativeWei: 5_000_000n }));
-    const tree = payoutTree(greedy);
-    await chain.send(staker, 'Epochs', 'anchor', [
-      1,
-      hexlify(tree.root),
-      3,
-      9_000_000n,
-      ZeroHash,
-      0,
-      ZeroHash,
-    ]);
+    const payoutRoot = hexlify(payoutTree(greedy).root);
+    const roots = rootsOf({ payoutRoot, leafCount: 3, totalWei: 9_000_000n });
+    await chain.send(staker, 'Epochs', 'anchor', [1, roots, '0x']);
     await finalise(chain, 1n);
     await claim(greedy, 0);
     await refuses(claim(greedy, 1), 'EpochsClaimsAboveTotal', [10_000_000n, 9_000_000n]);

@@ -41,12 +41,12 @@ import {
   announce,
   assertConserved,
   bonds,
+  claimArgs,
   domainOf,
   finalise,
   isolate,
   PROVIDER,
   pay,
-  payoutTree,
   publish,
   refuses,
   resultOf,
@@ -478,9 +478,7 @@ describe('Referee: the wrong leaf is never paid', () => {
   async function assertWithheld(): Promise<void> {
     await finalise(chain, 1n);
     const before = await chain.provider.getBalance(bob.address);
-    const proof = siblings(payoutTree(payouts), 1);
-    const { cumulativeWei } = payouts[1]!;
-    await chain.send(bob, 'Epochs', 'claim', [bob.address, cumulativeWei, 1, proof]);
+    await chain.send(bob, 'Epochs', 'claim', [...claimArgs(payouts, 1)]);
     assert.equal((await chain.provider.getBalance(bob.address)) - before, FEE / 10n);
     assert.equal(await Epochs.credits(client.address), FEE / 10n);
     await assertConserved(chain);

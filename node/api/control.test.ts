@@ -18,6 +18,7 @@ const claim: ClaimProof = {
   epoch: 3,
   account,
   cumulativeWei: 10n ** 19n,
+  runningWei: 10n ** 19n,
   paidWei: 4n,
   claimableWei: 10n ** 19n - 4n,
   index: 1,

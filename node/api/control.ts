@@ -16,6 +16,7 @@ export type ClaimProof = {
   readonly epoch: number;
   readonly account: Address;
   readonly cumulativeWei: bigint;
+  readonly runningWei: bigint;
   /** What the account has claimed so far, by the chain. */
   readonly paidWei: bigint;
   /** What a claim would pay now: cumulative less claimed less withheld. */
@@ -138,6 +139,7 @@ const claimView = (claim: ClaimProof | null) =>
     : {
         ...claim,
         cumulativeWei: claim.cumulativeWei.toString(),
+        runningWei: claim.runningWei.toString(),
         paidWei: claim.paidWei.toString(),
         claimableWei: claim.claimableWei.toString(),
       };

@@ -1,16 +1,14 @@
 /**
  * Epochs on a node: anchors what its receipts and the collected vouchers come to, checks what others
- * anchored, finalises after the challenge window, and prepares claims.
+ * anchored, finalises after the challenge window, and prepares claims. A rejected epoch is computed
+ * and anchored again.
  */
 import type { Address, Bytes32 } from '#crypto';
 import {
   aggregateEpoch,
   anchorIntent,
-  checkEpochManifest,
   cidOf,
-  cidOfDigest,
   claimIntent,
-  decodeEpochManifest,
   decodeReceiptFile,
   digestOfCid,
   type EpochManifest,
@@ -24,32 +22,33 @@ import {
   isAnchorDue,
   isFinaliseDue,
   type PayoutClaim,
+  type PayoutLeaf,
   type PreviousEpoch,
   parseCid,
   payoutClaim,
 } from '#protocol';
-import type { Log } from '../log.ts';
 import type { ChainPort } from './chain-port.ts';
 import { registeredAdapter } from './chain-view.ts';
-import type { BlockPort } from './datanets.ts';
+import { type ContractEpoch, type EpochHistoryOptions, openEpochHistory } from './epoch-history.ts';
 import { readStakers } from './staking.ts';
-
-const NO_ROOT = `0x${'00'.repeat(32)}`;
 
 type Contracts = 'Epochs' | 'InferenceEscrow' | 'Staking' | 'ModelRegistry';
 
-type ContractEpoch = {
-  readonly payoutRoot: Bytes32;
-  readonly receiptsRoot: Bytes32;
-  readonly manifest: Bytes32;
-  readonly finalised: boolean;
-  readonly finalisableAt: number;
-  readonly receiptCount: number;
+/** An epoch that is anchored and not final: what its watchers judge. */
+export type PendingEpoch = {
+  readonly epoch: number;
+  readonly chain: Pick<
+    ContractEpoch,
+    'anchorer' | 'round' | 'totalWei' | 'leafCount' | 'windowEndsAt'
+  >;
+  /** Null while no bytes are to be had that have the anchored roots. */
+  readonly manifest: EpochManifest | null;
+  /** Payout leaves of the epoch before it. */
+  readonly before: readonly PayoutLeaf[];
 };
 
-export type EpochOptions = {
+export type EpochOptions = EpochHistoryOptions & {
   readonly chain: ChainPort<Contracts>;
-  readonly blocks: BlockPort;
   readonly chainSeconds: () => Promise<number>;
   /** Receipt files that this node vouches for as valid, oldest first. */
   readonly receipts: () => AsyncIterable<Uint8Array>;
@@ -58,8 +57,6 @@ export type EpochOptions = {
   readonly anchors: boolean;
   /** An epoch is anchored at least this often while there are receipts, ms. */
   readonly epochAgeMs: number;
-  readonly nowMs: () => number;
-  readonly log: Log;
 };
 
 export type Epochs = {
@@ -70,6 +67,7 @@ export type Epochs = {
   readonly relayClaim: (claim: AccountClaim) => Promise<{ hash: string | null }>;
   /** The proof that a receipt stands in an anchored epoch; null while it does not. */
   readonly proofOf: (receiptHash: Bytes32) => Promise<EpochProof | null>;
+  readonly pending: () => Promise<PendingEpoch | null>;
   readonly anchored: () => Promise<
     readonly { epoch: number; receiptsRoot: Bytes32; receiptCount: number }[]
   >;
@@ -82,57 +80,23 @@ type AccountClaim = PayoutClaim & {
   readonly claimableWei: bigint;
 };
 
-type Known = { readonly digest: Bytes32; readonly manifest: EpochManifest };
-
 export function createEpochs(options: EpochOptions): Epochs {
-  const { chain, blocks, log } = options;
-  const known: Known[] = [];
-  const paid = new Set<Bytes32>();
+  const { chain } = options;
   const lines = new Map<string, EpochReceipt>();
   let closeByMs: number | null = null;
-  let openedAtMs = options.nowMs();
 
   const count = async () => Number(await chain.read<bigint | number>('Epochs', 'epochCount'));
   const epochAt = (epoch: number) => chain.read<ContractEpoch>('Epochs', 'getEpoch', epoch);
-  const readNew = async (): Promise<void> => {
-    const anchored = await count();
-    while (known.length < anchored) {
-      const entry = await epochAt(known.length + 1);
-      const bytes = await blocks.get(cidOfDigest(entry.manifest).toString(), { timeoutMs: 20_000 });
-      const decoded = decodeEpochManifest(bytes);
-      if (!decoded.ok) throw new Error(`epoch ${known.length + 1}: ${decoded.message}`);
-      const manifest = decoded.value;
-      const check = checkEpochManifest(manifest, known.at(-1) ?? null, (hash) => paid.has(hash));
-      const roots = epochRoots(manifest);
-      if (
-        !check.ok ||
-        // Of earlier epochs the contract keeps no payout root: no claim is judged by it any more.
-        (entry.payoutRoot !== NO_ROOT && roots.payoutRoot !== entry.payoutRoot) ||
-        roots.receiptsRoot !== entry.receiptsRoot
-      )
-        log.error('an epoch is anchored that does not follow from its own manifest', {
-          epoch: manifest.epoch,
-          code: check.ok ? 'EPOCH_ROOT_WRONG' : check.code,
-        });
-      for (const { receiptHash } of manifest.receipts) paid.add(receiptHash);
-      known.push({ digest: entry.manifest, manifest });
-      openedAtMs = options.nowMs();
-    }
-  };
-
-  // One at a time: two readers would take the same epoch twice.
-  let reading: Promise<void> = Promise.resolve();
-  const catchUp = (): Promise<void> => {
-    reading = reading.catch(() => undefined).then(readNew);
-    return reading;
-  };
+  const history = openEpochHistory(options, count, epochAt);
+  const { known, paid, catchUp } = history;
 
   const tick = async (): Promise<void> => {
     await catchUp();
-    await finaliseDue(options, known.length, epochAt);
+    await finaliseDue(options, await count(), epochAt);
     if (!options.anchors) return;
-    const open = known.length === 0 || (await epochAt(known.length)).finalised;
-    if (!open) return;
+    const anchored = await count();
+    const isOpen = anchored === 0 || (await epochAt(anchored)).finalised;
+    if (!isOpen || known.length < anchored) return;
     const waiting = await collectLines(options, lines, paid);
     if (waiting.length === 0) {
       closeByMs = null;
@@ -140,6 +104,7 @@ export function createEpochs(options: EpochOptions): Epochs {
     }
     const manifest = await computeEpoch(options, known.at(-1) ?? null, waiting, paid);
     const covered = manifest.receipts.length;
+    const openedAtMs = history.openedAtMs();
     const state = { receipts: waiting.length, covered, openedAtMs, closeByMs };
     if (!isAnchorDue(state, options.nowMs(), options.epochAgeMs)) return;
     await anchorEpoch(options, manifest);
@@ -177,6 +142,17 @@ export function createEpochs(options: EpochOptions): Epochs {
       }
       return null;
     },
+    pending: async () => {
+      await catchUp();
+      const epoch = await count();
+      if (epoch === 0) return null;
+      const entry = await epochAt(epoch);
+      if (entry.finalised) return null;
+      const own = known[epoch - 1];
+      const manifest = own?.hasRoots === true ? own.manifest : null;
+      const before = known[epoch - 2]?.manifest.payouts ?? [];
+      return { epoch, chain: entry, manifest, before };
+    },
     anchored: async () => {
       await catchUp();
       return known.map(({ manifest }) => {
@@ -196,7 +172,7 @@ async function finaliseDue(
   if (finalised >= anchored) return;
   const next = await epochAt(finalised + 1);
   if (!isFinaliseDue(next.finalisableAt, await chainSeconds(), anchors)) return;
-  await chain.submit(finaliseIntent(finalised + 1, next.payoutRoot));
+  await chain.submit(finaliseIntent(finalised + 1, next.round));
   log.info('epoch finalised', { epoch: finalised + 1 });
 }
 
@@ -269,7 +245,8 @@ async function anchorEpoch(
   const cid = await blocks.put(encodeEpochManifest(manifest), { codec: 'dag-cbor' });
   void blocks.provide(cid);
   const roots = epochRoots(manifest);
-  await chain.submit(anchorIntent(roots, digestOfCid(parseCid(cid))));
+  const rounds = await chain.read<number>('Epochs', 'anchoringCount');
+  await chain.submit(anchorIntent(roots, digestOfCid(parseCid(cid)), rounds + 1));
   log.info('epoch anchored', {
     epoch: roots.epoch,
     receipts: roots.receiptCount,

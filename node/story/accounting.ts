@@ -30,7 +30,13 @@ export type Accounting = {
   readonly bucketErrorWei: bigint;
 };
 
-const BUCKETS: readonly ContractName[] = ['Staking', 'TaskEscrow', 'InferenceEscrow', 'Epochs'];
+const BUCKETS: readonly ContractName[] = [
+  'Staking',
+  'TaskEscrow',
+  'InferenceEscrow',
+  'Epochs',
+  'EpochDisputes',
+];
 
 /** A look at balances is repeated until no block came between; blocks are rarer than looks. */
 const LOOKS_MAX = 10;

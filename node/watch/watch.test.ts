@@ -30,7 +30,6 @@ const DOMAIN = {
   chainId: 31_337,
   referee: parseAddress(chain.deployment.contracts.Referee),
 };
-const STEP = 1_000_000n;
 
 await registerAdapter();
 
@@ -281,7 +280,15 @@ async function anchor(receiptsRoot: string): Promise<void> {
   await chain.send(staker!, 'Staking', 'deposit', [], 40n * OPEN_WEI);
   await chain.sendAs(chain.deployment.contracts.InferenceEscrow, 'Epochs', 'fund', [], 0n);
   const zero = toHex(new Uint8Array(32));
-  await chain.send(staker!, 'Epochs', 'anchor', [1n, zero, 0, 0n * STEP, receiptsRoot, 1, zero]);
+  const roots = {
+    payoutRoot: zero,
+    receiptsRoot,
+    manifest: zero,
+    totalWei: 0n,
+    leafCount: 0,
+    receiptCount: 1,
+  };
+  await chain.send(staker!, 'Epochs', 'anchor', [1n, roots, '0x']);
 }
 
 async function until(condition: () => boolean): Promise<void> {

@@ -30,12 +30,17 @@ export async function readEpochs(chain: Chain, blocks: Blocks): Promise<readonly
   const epochs: AuditedEpoch[] = [];
   const paid = new Set<Bytes32>();
   let previous: PreviousEpoch = null;
-  const anchored = chain.history.of('Epochs', 'EpochAnchored').map(({ args }) => args);
+  // Of an epoch that was rejected the last anchoring counts.
+  const anchored = new Map(
+    chain.history
+      .of('Epochs', 'EpochAnchored')
+      .map(({ args }) => [Number(args['epoch']), args as Anchored]),
+  );
   for (let epoch = 1; epoch <= count; epoch += 1) {
     const onChain = await chain.read('Epochs', 'getEpoch', [epoch]);
-    // The contract keeps only the payout roots that claims can still be judged by.
-    const { payoutRoot, potTotalWei } = (anchored[epoch - 1] ?? {}) as Anchored;
-    const digest = parseBytes32(onChain.manifest);
+    // The contract keeps only the payout roots and manifests that claims can still be judged by.
+    const { roots: stated, potTotalWei } = anchored.get(epoch) ?? {};
+    const digest = parseBytes32(String(stated?.manifest));
     const what = `manifest of epoch ${epoch}`;
     const decoded = decodeEpochManifest(await blocks.get(cidOfDigest(digest), what));
     if (!decoded.ok) throw new AuditError('CONTENT_WRONG', { what, reason: decoded.message });
@@ -44,7 +49,7 @@ export async function readEpochs(chain: Chain, blocks: Blocks): Promise<readonly
     const check = checkEpochManifest(manifest, previous, (hash) => paid.has(hash));
     const rules: readonly (readonly [boolean, string])[] = [
       [check.ok, check.ok ? '' : `does not follow from its own contents (${check.code})`],
-      [roots.payoutRoot === payoutRoot, 'has another payout root than the chain'],
+      [roots.payoutRoot === stated?.payoutRoot, 'has another payout root than the chain'],
       [roots.receiptsRoot === onChain.receiptsRoot, 'has another receipts root than the chain'],
       [roots.leafCount === Number(onChain.leafCount), 'has another number of payouts'],
       [roots.receiptCount === Number(onChain.receiptCount), 'has another number of receipts'],
@@ -66,7 +71,10 @@ export async function readEpochs(chain: Chain, blocks: Blocks): Promise<readonly
   return epochs;
 }
 
-type Anchored = { readonly payoutRoot?: string; readonly potTotalWei?: bigint };
+type Anchored = {
+  readonly roots?: { readonly payoutRoot: string; readonly manifest: string };
+  readonly potTotalWei?: bigint;
+};
 type Bounds = { readonly openedBlock: bigint; readonly anchoredBlock: bigint };
 
 /** What a manifest says of collections, owners, stakes and the treasury, against the chain. */

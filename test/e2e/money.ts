@@ -222,11 +222,12 @@ async function assertReceiptsOnce(seen: Seen, dataDir: string): Promise<void> {
   const { Epochs } = connectContracts(seen.deployment, seen.provider);
   const paid = new Set<string>();
   const count = Number(await Epochs.epochCount());
-  for (let epoch = 1; epoch <= count; epoch += 1) {
-    const { manifest } = await Epochs.getEpoch(epoch);
-    const bytes = blockIn(dataDir, manifest as `0x${string}`);
-    const decoded = decodeEpochManifest(bytes);
+  let digest = count === 0 ? null : ((await Epochs.getEpoch(count)).manifest as `0x${string}`);
+  for (let epoch = count; epoch > 0; epoch -= 1) {
+    assert.ok(digest !== null, `epoch ${epoch} has a manifest`);
+    const decoded = decodeEpochManifest(blockIn(dataDir, digest));
     assert.ok(decoded.ok, `the manifest of epoch ${epoch} can be read`);
+    digest = decoded.value.previous;
     for (const { receiptHash } of decoded.value.receipts) {
       assert.ok(!paid.has(receiptHash), `receipt ${receiptHash} stands in one epoch`);
       paid.add(receiptHash);

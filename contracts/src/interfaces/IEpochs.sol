@@ -3,10 +3,24 @@ pragma solidity 0.8.37;
 
 /// @title Pots, anchored payout roots and claims
 interface IEpochs {
-    /// @param payoutRoot Of the last final epoch and of one in its window; 0 for earlier ones, which no claim is judged by
-    /// (EpochAnchored keeps it, the anchorer and what the pots held).
-    /// @param totalWei Sum of all payouts of the root, over all epochs so far.
+    /// @notice What an anchor puts on chain.
+    /// @param manifest Digest of the published bytes from which everybody can compute the epoch.
+    /// @param totalWei Sum of all payouts of the root, over all epochs so far: its last running sum.
+    struct Roots {
+        bytes32 payoutRoot;
+        bytes32 receiptsRoot;
+        bytes32 manifest;
+        uint256 totalWei;
+        uint32 leafCount;
+        uint32 receiptCount;
+    }
+
+    /// @param payoutRoot As manifest, anchorer, round and windowEndsAt, of the last final epoch and of one in its window;
+    /// 0 for earlier ones, which no claim is judged by (EpochAnchored keeps them).
+    /// @param anchorer Whose bond answers for it.
+    /// @param round Number of the anchoring, rejected ones counted.
     /// @param openedBlock Block from which the epoch collected; stakers are paid by their stake at it.
+    /// @param windowEndsAt Until when it may be asked for data; finalisableAt may come later, by what was asked.
     struct Epoch {
         bytes32 payoutRoot;
         bytes32 receiptsRoot;
@@ -15,8 +29,11 @@ interface IEpochs {
         uint32 leafCount;
         uint32 receiptCount;
         bool finalised;
+        address anchorer;
+        uint48 round;
         uint48 openedBlock;
         uint48 anchoredBlock;
+        uint48 windowEndsAt;
         uint48 finalisableAt;
     }
 
@@ -30,14 +47,14 @@ interface IEpochs {
     event EpochAnchored(
         uint64 indexed epoch,
         address indexed anchorer,
-        bytes32 payoutRoot,
-        uint32 leafCount,
-        uint256 totalWei,
+        Roots roots,
         uint256 potTotalWei,
-        bytes32 receiptsRoot,
-        uint32 receiptCount,
-        bytes32 manifest,
-        uint64 finalisableAt
+        uint64 finalisableAt,
+        bytes certificate
+    );
+    event EpochExtended(uint64 indexed epoch, uint64 finalisableAt);
+    event EpochRejected(
+        uint64 indexed epoch, address indexed anchorer, address indexed challenger, uint256 slashedWei
     );
     event EpochFinalised(uint64 indexed epoch, uint256 totalWei);
     event Withheld(address indexed account, address indexed client, uint256 amountWei);
@@ -48,7 +65,8 @@ interface IEpochs {
     error EpochsUnknownEpoch(uint64 epoch);
     error EpochsOutOfOrder(uint64 given, uint64 expected);
     error EpochsPreviousOpen(uint64 epoch);
-    error EpochsStakeShort(address account, uint256 freeWei, uint256 neededWei);
+    error EpochsNotInWindow(uint64 epoch);
+    error EpochsBondBound(address account, uint64 epoch);
     error EpochsTotalAbovePot(uint256 totalWei, uint256 potTotalWei);
     error EpochsTotalFell(uint256 totalWei, uint256 previousTotalWei);
     error EpochsWindowOpen(uint64 epoch, uint256 finalisableAt);
@@ -59,21 +77,21 @@ interface IEpochs {
     error EpochsClaimsAboveTotal(uint256 claimedWei, uint256 totalWei);
 
     function fund() external payable returns (uint64 epoch);
-    function anchor(
-        uint64 epoch,
-        bytes32 payoutRoot,
-        uint32 leafCount,
-        uint256 totalWei,
-        bytes32 receiptsRoot,
-        uint32 receiptCount,
-        bytes32 manifest
-    ) external;
+    function anchor(uint64 epoch, Roots calldata roots, bytes calldata certificate) external;
+    function extend(uint64 epoch, uint48 finalisableAt) external;
+    function reject(uint64 epoch, address challenger, address wronged) external returns (uint256 slashedWei);
+    function releaseBond(address anchorer) external returns (uint256 amountWei);
     function finalise(uint64 epoch) external;
-    function claim(address account, uint256 cumulativeWei, uint256 index, bytes32[] calldata proof)
-        external
-        returns (uint256 paidWei);
+    function claim(
+        address account,
+        uint256 cumulativeWei,
+        uint256 runningWei,
+        uint256 index,
+        bytes32[] calldata proof
+    ) external returns (uint256 paidWei);
     function withhold(address account, uint96 amountWei, address client) external;
 
+    function anchoringCount() external view returns (uint48);
     function epochCount() external view returns (uint64);
     function finalisedCount() external view returns (uint64);
     function potOf(uint64 epoch) external view returns (uint256);
@@ -84,6 +102,9 @@ interface IEpochs {
     function getWithholdings(address account) external view returns (Withholding[] memory);
     function getEpoch(uint64 epoch) external view returns (Epoch memory);
     function receiptsOf(uint64 epoch) external view returns (bytes32 receiptsRoot, uint32 receiptCount);
-    function payoutLeaf(uint256 index, address account, uint256 cumulativeWei) external pure returns (bytes32);
+    function payoutLeaf(uint256 index, address account, uint256 cumulativeWei, uint256 runningWei)
+        external
+        pure
+        returns (bytes32);
     function accountedWei() external view returns (uint256);
 }

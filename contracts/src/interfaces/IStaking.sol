@@ -107,6 +107,7 @@ interface IStaking {
         returns (bytes32);
 
     function lock(address account, bytes32 lockId, uint256 amountWei) external;
+    function raise(address account, bytes32 lockId, uint256 amountWei) external;
     function unlock(bytes32 lockId) external returns (uint256 amountWei);
     function forfeit(bytes32 lockId, uint256 amountWei, address beneficiary) external;
     function slash(bytes32 lockId, address challenger, address requester) external returns (uint256 amountWei);

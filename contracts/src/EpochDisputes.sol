@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Credits} from "./Credits.sol";
+import {IEpochDisputes} from "./interfaces/IEpochDisputes.sol";
+import {IEpochs} from "./interfaces/IEpochs.sol";
+import {IParameters} from "./interfaces/IParameters.sol";
+import {IReferee} from "./interfaces/IReferee.sol";
+import {MerkleTree} from "./libraries/MerkleTree.sol";
+
+/// @title Disputes about an anchored epoch, each decided by one transaction
+/// @notice Payout leaves are sorted by account and carry running sums, so that two of them, or one and the anchored total,
+/// show what is wrong with a root. Evidence is committed with the Referee first, like every other. Leaves that nobody
+/// publishes can be asked for while the epoch's first window lasts: who shows them is paid for it by who asked, and leaves
+/// that nobody shows in time count as wrong ones. What is found rejects the epoch.
+contract EpochDisputes is IEpochDisputes, Credits {
+    /// @dev Leaves in one ask, so that the answer stays far below a transaction's gas.
+    uint256 private constant MAX_ASKED = 32;
+    /// @dev Gas of showing one leaf at depth 20, calldata included; priced at the base fee of the asking.
+    uint256 private constant SHOW_GAS = 40_000;
+    uint256 private constant PAYOUT_BYTES = 128;
+    uint256 private constant RECEIPT_BYTES = 32;
+
+    IParameters public immutable parameters;
+    IEpochs public immutable epochs;
+    IReferee public immutable referee;
+
+    /// @notice Asks so far; they count from 1.
+    uint256 public askCount;
+    /// @notice Bonds of asks that are open, in wei.
+    uint256 public bondedWei;
+    mapping(uint256 askId => Ask) private _asks;
+    mapping(bytes32 leafKey => bool) private _isAsked;
+
+    constructor(IParameters parameters_, IEpochs epochs_, IReferee referee_) {
+        parameters = parameters_;
+        epochs = epochs_;
+        referee = referee_;
+    }
+
+    // ---------------------------------------------------------------- payouts
+
+    /// @notice Rejects an epoch that owes an account less than the last final one did.
+    function challengeDecrease(DecreaseEvidence calldata evidence) external {
+        _checkCommitted();
+        uint64 epoch = evidence.epoch;
+        IEpochs.Epoch memory present = _inWindow(epoch);
+        // Of the first epoch there is no root before it.
+        require(epoch > 1, EpochDisputesNoFault(epoch));
+        IEpochs.Epoch memory last = epochs.getEpoch(epoch - 1);
+        _checkPayout(evidence.before, last.payoutRoot, last.leafCount);
+        for (uint256 i = 0; i < evidence.present.length; i++) {
+            _checkPayout(evidence.present[i], present.payoutRoot, present.leafCount);
+        }
+        require(_fell(evidence, present.leafCount), EpochDisputesNoFault(epoch));
+        _reject(epoch, Fault.Decreased, evidence.before.account);
+    }
+
+    /// @notice Rejects an epoch whose leaves are out of order, or do not add up to each other or to the total.
+    function challengeSums(SumEvidence calldata evidence) external {
+        _checkCommitted();
+        uint64 epoch = evidence.epoch;
+        IEpochs.Epoch memory present = _inWindow(epoch);
+        Payout[] calldata leaves = evidence.leaves;
+        require(leaves.length == 1 || leaves.length == 2, EpochDisputesNoFault(epoch));
+        for (uint256 i = 0; i < leaves.length; i++) {
+            _checkPayout(leaves[i], present.payoutRoot, present.leafCount);
+        }
+        _reject(epoch, leaves.length == 1 ? _alone(evidence, present) : _together(evidence), address(0));
+    }
+
+    // ---------------------------------------------------------------- data
+
+    /// @notice Asks for leaves of an epoch's payouts or receipts; the value sent pays whoever shows them. Each leaf can be
+    /// asked for once per anchoring, in the epoch's first window, which stays open for what follows from the answer.
+    function ask(uint64 epoch, Tree tree, uint32[] calldata indexes) external payable returns (uint256 askId) {
+        IEpochs.Epoch memory present = _inWindow(epoch);
+        require(
+            block.timestamp < present.windowEndsAt, EpochDisputesWindowEnded(epoch, present.windowEndsAt)
+        );
+        uint256 count = indexes.length;
+        require(count > 0 && count <= MAX_ASKED, EpochDisputesAskSize(count, MAX_ASKED));
+        uint256 neededWei = bondOf(count);
+        require(
+            msg.value >= neededWei && msg.value <= type(uint96).max, EpochDisputesBondShort(msg.value, neededWei)
+        );
+        uint256 leafCount = tree == Tree.Payouts ? present.leafCount : present.receiptCount;
+        for (uint256 i = 0; i < count; i++) {
+            require(indexes[i] < leafCount, EpochDisputesNoSuchLeaf(indexes[i], leafCount));
+            bytes32 key = keccak256(abi.encode(present.round, tree, indexes[i]));
+            require(!_isAsked[key], EpochDisputesAskedBefore(tree, indexes[i]));
+            _isAsked[key] = true;
+        }
+        IParameters.Timing memory timing = parameters.timing();
+        uint256 deadline = block.timestamp + timing.daAnswerSeconds;
+        askId = ++askCount;
+        _asks[askId] = Ask({
+            epoch: epoch,
+            round: present.round,
+            deadline: uint48(deadline),
+            tree: tree,
+            settled: false,
+            asker: msg.sender,
+            bondWei: uint96(msg.value),
+            indexes: indexes
+        });
+        bondedWei += msg.value;
+        emit LeavesAsked(askId, epoch, tree, indexes, uint64(deadline), msg.value);
+        // I1: whoever gets the data at the last moment can still run it again and be heard.
+        epochs.extend(epoch, uint48(deadline + timing.rerunSeconds + 4 * uint256(timing.deltaSeconds)));
+    }
+
+    /// @notice Shows the leaves of an ask, in its order, and takes its bond; anybody who has them may, until the deadline.
+    /// @param leaves The leaves' bytes (docs/protocol.md section 5).
+    function show(uint256 askId, bytes[] calldata leaves, bytes32[][] calldata proofs) external {
+        Ask storage asked = _open(askId);
+        IEpochs.Epoch memory present = _inWindow(asked.epoch);
+        require(
+            present.round == asked.round && block.timestamp <= asked.deadline, EpochDisputesAskClosed(askId)
+        );
+        uint256 count = asked.indexes.length;
+        require(leaves.length == count && proofs.length == count, EpochDisputesAnswerShape(askId));
+        bool isPayouts = asked.tree == Tree.Payouts;
+        bytes32 root = isPayouts ? present.payoutRoot : present.receiptsRoot;
+        uint256 leafCount = isPayouts ? present.leafCount : present.receiptCount;
+        for (uint256 i = 0; i < count; i++) {
+            uint256 index = asked.indexes[i];
+            // Bytes that are no leaf at all stand under a root as well, but show nothing that could be judged.
+            require(_isLeaf(leaves[i], isPayouts, index), EpochDisputesAnswerShape(askId));
+            require(
+                MerkleTree.verify(root, MerkleTree.leaf(leaves[i]), index, leafCount, proofs[i]),
+                EpochDisputesProofInvalid(root, index)
+            );
+        }
+        emit LeavesShown(askId, msg.sender, leaves);
+        _settle(asked, msg.sender);
+    }
+
+    /// @notice Returns the bond of an ask that nobody answered, and rejects its epoch if it still stands; anybody may send
+    /// it after the deadline, or as soon as the epoch was rejected over something else.
+    function closeAsk(uint256 askId) external {
+        Ask storage asked = _open(askId);
+        IEpochs.Epoch memory present = epochs.getEpoch(asked.epoch);
+        bool stands = present.round == asked.round && !present.finalised;
+        require(!stands || block.timestamp > asked.deadline, EpochDisputesStillOpen(askId, asked.deadline));
+        _settle(asked, asked.asker);
+        emit AskClosed(askId, stands);
+        if (!stands) return;
+        uint256 slashedWei = epochs.reject(asked.epoch, asked.asker, address(0));
+        emit EpochDisputed(asked.epoch, Fault.Unavailable, asked.asker, slashedWei);
+    }
+
+    // ---------------------------------------------------------------- views
+
+    function getAsk(uint256 askId) external view returns (Ask memory) {
+        require(askId > 0 && askId <= askCount, EpochDisputesUnknownAsk(askId));
+        return _asks[askId];
+    }
+
+    /// @notice The least that asking for so many leaves takes in this block.
+    function bondOf(uint256 count) public view returns (uint256 bondWei) {
+        return count * SHOW_GAS * block.basefee;
+    }
+
+    /// @notice Sum of all buckets, in wei.
+    function accountedWei() external view returns (uint256) {
+        return bondedWei + creditsTotalWei;
+    }
+
+    // ---------------------------------------------------------------- inside
+
+    /// @dev The evidence is everything after the function's selector; it was committed with the Referee.
+    function _checkCommitted() private view {
+        bytes32 commitment = referee.evidenceCommitmentOf(msg.sender, keccak256(msg.data[4:]));
+        uint256 committedIn = referee.evidenceBlock(commitment);
+        require(committedIn > 0, EpochDisputesEvidenceNotCommitted(commitment));
+        uint256 fromBlock = committedIn + parameters.timing().evidenceDelayBlocks;
+        require(block.number >= fromBlock, EpochDisputesEvidenceTooEarly(commitment, fromBlock));
+    }
+
+    function _inWindow(uint64 epoch) private view returns (IEpochs.Epoch memory present) {
+        require(epoch > 0 && epoch == epochs.epochCount(), EpochDisputesNotInWindow(epoch));
+        present = epochs.getEpoch(epoch);
+        require(!present.finalised, EpochDisputesNotInWindow(epoch));
+    }
+
+    function _checkPayout(Payout calldata payout, bytes32 root, uint256 count) private pure {
+        bytes32 leaf = MerkleTree.leaf(
+            abi.encode(payout.index, payout.account, payout.cumulativeWei, payout.runningWei)
+        );
+        require(
+            MerkleTree.verify(root, leaf, payout.index, count, payout.proof),
+            EpochDisputesProofInvalid(root, payout.index)
+        );
+    }
+
+    /// @dev The account's own leaf says less, or its place between others is empty.
+    function _fell(DecreaseEvidence calldata evidence, uint256 count) private pure returns (bool) {
+        address account = evidence.before.account;
+        Payout[] calldata present = evidence.present;
+        if (present.length == 0) return count == 0;
+        Payout calldata first = present[0];
+        if (present.length == 2) {
+            return present[1].index == first.index + 1 && first.account < account && account < present[1].account;
+        }
+        if (present.length != 1) return false;
+        if (first.account == account) return first.cumulativeWei < evidence.before.cumulativeWei;
+        return account < first.account ? first.index == 0 : first.index == count - 1;
+    }
+
+    /// @dev What is wrong with a leaf by itself.
+    function _alone(SumEvidence calldata evidence, IEpochs.Epoch memory present) private pure returns (Fault) {
+        Payout calldata leaf = evidence.leaves[0];
+        if (leaf.index == 0 && leaf.runningWei != leaf.cumulativeWei) return Fault.RunningSum;
+        require(
+            leaf.index == present.leafCount - 1 && leaf.runningWei != present.totalWei,
+            EpochDisputesNoFault(evidence.epoch)
+        );
+        return Fault.Total;
+    }
+
+    /// @dev What is wrong between two neighbours.
+    function _together(SumEvidence calldata evidence) private pure returns (Fault) {
+        Payout calldata left = evidence.leaves[0];
+        Payout calldata right = evidence.leaves[1];
+        require(right.index == left.index + 1, EpochDisputesNoFault(evidence.epoch));
+        if (left.account >= right.account) return Fault.Unordered;
+        // A difference cannot overflow where the sum, which a liar chose, could.
+        bool adds = right.runningWei >= left.runningWei
+            && right.runningWei - left.runningWei == right.cumulativeWei;
+        require(!adds, EpochDisputesNoFault(evidence.epoch));
+        return Fault.RunningSum;
+    }
+
+    function _reject(uint64 epoch, Fault fault, address wronged) private {
+        uint256 slashedWei = epochs.reject(epoch, msg.sender, wronged);
+        emit EpochDisputed(epoch, fault, msg.sender, slashedWei);
+    }
+
+    function _open(uint256 askId) private view returns (Ask storage asked) {
+        require(askId > 0 && askId <= askCount, EpochDisputesUnknownAsk(askId));
+        asked = _asks[askId];
+        require(!asked.settled, EpochDisputesAskClosed(askId));
+    }
+
+    function _settle(Ask storage asked, address beneficiary) private {
+        asked.settled = true;
+        uint256 bondWei = asked.bondWei;
+        bondedWei -= bondWei;
+        _credit(beneficiary, bondWei);
+    }
+
+    /// @dev A payout leaf is four words, of which the first is its index and the second an address; a receipt's is one.
+    function _isLeaf(bytes calldata leaf, bool isPayouts, uint256 index) private pure returns (bool) {
+        if (!isPayouts) return leaf.length == RECEIPT_BYTES;
+        return leaf.length == PAYOUT_BYTES && uint256(bytes32(leaf[:32])) == index
+            && uint256(bytes32(leaf[32:64])) <= type(uint160).max;
+    }
+}
