@@ -305,7 +305,13 @@ contract PaymentsTest is World {
         vm.stopPrank();
         uint256 withheldWei = uint256(first) + second;
         same(epochs.withheldWei(PAID), withheldWei, "withheld");
-        same(epochs.getWithholdings(PAID).length, (first > 0 ? 1 : 0) + (second > 0 ? 1 : 0), "open");
+        IEpochs.Withholding[] memory open = epochs.getWithholdings(PAID);
+        same(open.length, (first > 0 ? 1 : 0) + (second > 0 ? 1 : 0), "open");
+        if (first > 0) check(open[0].client == address(0xe1) && open[0].amountWei == first, "the first");
+        if (second > 0) {
+            IEpochs.Withholding memory last = open[open.length - 1];
+            check(last.client == address(0xe2) && last.amountWei == second, "the second");
+        }
         _anchor(1, _root(PAID, dueWei), dueWei, 0);
         _finalise(1);
         uint256 servedWei = withheldWei < dueWei ? withheldWei : dueWei;
