@@ -5,6 +5,15 @@ import {planSize, planned} from "plan/Plan.sol";
 
 /// @dev The cheatcodes that the tests use.
 interface Vm {
+    struct Log {
+        bytes32[] topics;
+        bytes data;
+        address emitter;
+    }
+
+    function recordLogs() external;
+    function getRecordedLogs() external returns (Log[] memory);
+    function expectEmit(address emitter) external;
     function prank(address sender) external;
     function startPrank(address sender) external;
     function stopPrank() external;

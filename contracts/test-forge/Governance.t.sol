@@ -10,7 +10,7 @@ import {GOpen} from "../src/GOpen.sol";
 import {OpenLedgerGovernor} from "../src/OpenLedgerGovernor.sol";
 import {Timelock} from "../src/Timelock.sol";
 import {IParameters} from "../src/interfaces/IParameters.sol";
-import {vm} from "./Base.sol";
+import {Vm, vm} from "./Base.sol";
 import {World} from "./World.sol";
 
 /// @dev Takes OPEN and unwraps once more in the middle of being paid.
@@ -340,6 +340,15 @@ contract GovernanceTest is World {
         parameters.transferOwnership(stranger);
         vm.stopPrank();
         check(!timelock.hasRole(admin, DEPLOYER) && timelock.hasRole(admin, address(timelock)), "administrator");
+        // Whom the constructor grants the role shows only in what it says.
+        vm.recordLogs();
+        new Timelock(1, new address[](0), new address[](0));
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        uint256 granted = 0;
+        for (uint256 i = 0; i < logs.length; i++) {
+            if (logs[i].topics[0] == IAccessControl.RoleGranted.selector && logs[i].topics[1] == admin) granted++;
+        }
+        same(granted, 1, "nobody but the timelock administers it");
     }
 
     function test_timelock_theGovernorProposesCancelsAndAnybodyExecutes() external view {

@@ -7,7 +7,7 @@ import {IInferenceEscrow} from "../src/interfaces/IInferenceEscrow.sol";
 import {IParameters} from "../src/interfaces/IParameters.sol";
 import {IStaking} from "../src/interfaces/IStaking.sol";
 import {Locks} from "../src/libraries/Locks.sol";
-import {vm} from "./Base.sol";
+import {Vm, vm} from "./Base.sol";
 import {World} from "./World.sol";
 
 /// @title Channels, vouchers, epochs and claims, function by function
@@ -215,6 +215,49 @@ contract PaymentsTest is World {
         inference.collect(new IInferenceEscrow.Voucher[](1), new bytes[](1));
     }
 
+    /// @dev A voucher of a client of its own with one of two providers.
+    function _single(uint256 which, uint256 clientKey, uint256 computeWei, uint256 feeWei)
+        private
+        returns (IInferenceEscrow.Voucher memory, bytes memory)
+    {
+        address provider = which == 0 ? PAID : address(0x93);
+        vm.deal(vm.addr(clientKey), 1 ether);
+        vm.prank(vm.addr(clientKey));
+        inference.deposit{value: 1 ether}(provider);
+        (IInferenceEscrow.Voucher[] memory v, bytes[] memory s) = voucher(clientKey, provider, computeWei, feeWei);
+        return (v[0], s[0]);
+    }
+
+    function _credited() private returns (uint256 count) {
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        for (uint256 i = 0; i < logs.length; i++) if (logs[i].topics[0] == Credits.Credited.selector) count++;
+    }
+
+    /// @dev A batch pays what its vouchers would pay one by one, with one credit for those of a provider in a row.
+    function testFuzz_collect_aBatchOfTwoProviders(uint8 order, uint32[4] memory compute, uint16 millions) external {
+        IInferenceEscrow.Voucher[] memory vouchers = new IInferenceEscrow.Voucher[](4);
+        bytes[] memory signatures = new bytes[](4);
+        uint256[2] memory owedWei;
+        uint256 credits = 0;
+        uint256 feeWei = ONE * (uint256(millions) + 1);
+        for (uint256 i = 0; i < 4; i++) {
+            uint256 which = (order >> i) & 1;
+            uint256 computeWei = uint256(compute[i]) + 1;
+            (vouchers[i], signatures[i]) = _single(which, 101 + i, computeWei, feeWei);
+            owedWei[which] += computeWei;
+            if (i == 0 || which != (order >> (i - 1)) & 1) credits++;
+        }
+        vm.recordLogs();
+        inference.collect(vouchers, signatures);
+        same(_credited(), credits + 1, "a credit for each row, and the treasury's");
+        same(inference.credits(PAID), owedWei[0], "one provider");
+        same(inference.credits(address(0x93)), owedWei[1], "the other");
+        uint256 platformWei = 4 * feeWei * parameters.fees().platformPpm / ONE;
+        same(inference.credits(inference.treasury()), platformWei, "treasury");
+        same(epochs.potOf(1), 4 * feeWei - platformWei, "pot");
+        same(inference.accountedWei(), address(inference).balance, "accounted");
+    }
+
     // ---------------------------------------------------------------- anchor, finalise
 
     function testFuzz_anchor_staysWithinWhatWasCollected(uint32 millions, uint64 total, uint64 next) external {
@@ -321,7 +364,13 @@ contract PaymentsTest is World {
         vm.stopPrank();
         uint256 withheldWei = uint256(first) + second;
         same(epochs.withheldWei(PAID), withheldWei, "withheld");
-        same(epochs.getWithholdings(PAID).length, (first > 0 ? 1 : 0) + (second > 0 ? 1 : 0), "open");
+        IEpochs.Withholding[] memory open = epochs.getWithholdings(PAID);
+        same(open.length, (first > 0 ? 1 : 0) + (second > 0 ? 1 : 0), "open");
+        if (first > 0) check(open[0].client == address(0xe1) && open[0].amountWei == first, "the first");
+        if (second > 0) {
+            IEpochs.Withholding memory last = open[open.length - 1];
+            check(last.client == address(0xe2) && last.amountWei == second, "the second");
+        }
         _anchor(1, _root(PAID, dueWei), dueWei, 0);
         _finalise(1);
         uint256 servedWei = withheldWei < dueWei ? withheldWei : dueWei;

@@ -124,4 +124,23 @@ contract StakingTest is World {
             for (uint256 k = 0; k < i; k++) check(drawn[i] != drawn[k], "twice");
         }
     }
+
+    /// @dev A weight's whole past, with several changes to a block and blocks without any.
+    function testFuzz_weightAt_remembersEveryBlock(uint8[24] memory gaps) external {
+        uint256 start = vm.getBlockNumber();
+        uint256 last = start;
+        uint256[] memory weights = new uint256[](24 * 4 + 1);
+        stakeOf(OWNER, 10 ether, VERIFIER);
+        weights[0] = 10 ether / 1e12;
+        for (uint256 i = 0; i < gaps.length; i++) {
+            uint256 next = last + gaps[i] % 4;
+            for (uint256 at = last + 1; at <= next; at++) weights[at - start] = weights[last - start];
+            vm.roll(next);
+            stakeOf(OWNER, 1 ether, VERIFIER);
+            weights[next - start] += 1 ether / 1e12;
+            last = next;
+        }
+        same(staking.weightAt(OWNER, start - 1), 0, "before");
+        for (uint256 at = start; at <= last; at++) same(staking.weightAt(OWNER, at), weights[at - start], "then");
+    }
 }

@@ -1,29 +1,34 @@
 /**
- * Breaks the contracts on purpose, one seeded mutation at a time in a copy of the tree, and sees whether a test notices:
- * forge's first, because they are quick, then the TypeScript ones.
+ * Breaks the contracts on purpose, one seeded mutation at a time, and sees whether a test notices: forge's first,
+ * because they are quick, then the TypeScript ones. What was tried is kept in the cache by seed, sources and tests, so
+ * that an interrupted run goes on where it was.
  */
-import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
-  cpSync,
+  appendFileSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
-  rmSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { forge } from './forge.ts';
-import { CACHE, ROOT } from './foundry.ts';
+import { ROOT } from './foundry.ts';
+import { type Outcome, type Verdict, Workshop } from './mutants.ts';
 import { allMutations, type Mutation } from './mutations.ts';
 
-const COPY = join(ROOT, '.cache', 'mutants');
-const COPIED = ['contracts', 'crypto', 'bin', 'package.json', 'tsconfig.json', 'foundry.toml'];
-const TS = ['-C', 'source', '--import', './bin/polyfill.mjs', '--import', 'tsx'];
+const RESULTS = join(ROOT, '.cache', 'mutations');
+/** Drawn again: there was nothing for a test to notice. */
+const NOT_TRIED: readonly Outcome[] = ['same code', 'not Solidity'];
 
-/** Who noticed, if anybody. */
-type Outcome = 'forge' | 'typescript' | 'survived' | 'not Solidity';
+export type Tried = Verdict & { readonly mutation: Mutation; readonly tests: string };
+export type Report = {
+  readonly seed: string;
+  readonly tried: number;
+  readonly caught: number;
+  readonly counts: Readonly<Record<Outcome, number>>;
+  readonly survivors: readonly Mutation[];
+};
 
 /** Mutations in an order that the seed fixes, from every contract in turn. */
 function* drawn(seed: string): Generator<Mutation> {
@@ -44,94 +49,103 @@ function* drawn(seed: string): Generator<Mutation> {
   }
 }
 
-function prepare(): void {
-  rmSync(COPY, { recursive: true, force: true });
-  mkdirSync(join(COPY, '.cache'), { recursive: true });
-  for (const name of COPIED) cpSync(join(ROOT, name), join(COPY, name), { recursive: true });
-  // A warning, of an unused variable for instance, is no test that noticed.
-  const compiler = join(COPY, 'contracts', 'compile.ts');
-  const text = readFileSync(compiler, 'utf8');
-  const lenient = text.replace("severity === 'warning' &&", 'false &&');
-  if (lenient === text) throw new Error('contracts/compile.ts no longer refuses warnings here');
-  writeFileSync(compiler, lenient);
-  // What forge has compiled so far comes along, so that only what a mutation touches is compiled.
-  cpSync(CACHE, join(COPY, '.cache', 'forge'), { recursive: true });
-  symlinkSync(join(ROOT, 'node_modules'), join(COPY, 'node_modules'));
-}
-
-function run(command: string, args: readonly string[]): SpawnSyncReturns<string> {
-  return spawnSync(command, args, { cwd: COPY, encoding: 'utf8', maxBuffer: 1 << 28 });
-}
-
-function caughtByForge(): 'yes' | 'no' | 'not Solidity' {
-  const { status, stdout, stderr } = forge(
-    ['test', '--fail-fast', '--fuzz-runs', '64'],
-    { FOUNDRY_INVARIANT_RUNS: '8' },
-    COPY,
-  );
-  if (status === 0) return 'no';
-  return /Ran \d+ tests? for/.test(stdout) || !/Compiler run failed|Error/.test(stdout + stderr)
-    ? 'yes'
-    : 'not Solidity';
-}
-
-function caughtByTypeScript(): boolean {
-  const built = run('node', [...TS, 'contracts/compile.ts']);
-  if (built.status !== 0) return true;
-  const files = readdirSync(join(COPY, 'contracts', 'test')).filter((name) =>
-    name.endsWith('.test.ts'),
-  );
-  return files.some((name) => {
-    const { status } = run('node', [...TS, '--test', join('contracts', 'test', name)]);
-    return status !== 0;
-  });
-}
-
-function tryOne(mutation: Mutation): Outcome {
-  const path = join(COPY, 'contracts', mutation.file);
-  const original = readFileSync(path);
-  const end = mutation.start + mutation.length;
-  // A dropped statement takes its semicolon with it.
-  const rest = original[end] === 0x3b && mutation.text === '{}' ? end + 1 : end;
-  writeFileSync(
-    path,
-    Buffer.concat([
-      original.subarray(0, mutation.start),
-      Buffer.from(mutation.text),
-      original.subarray(rest),
-    ]),
-  );
-  try {
-    const byForge = caughtByForge();
-    if (byForge === 'not Solidity') return byForge;
-    if (byForge === 'yes') return 'forge';
-    return caughtByTypeScript() ? 'typescript' : 'survived';
-  } finally {
-    writeFileSync(path, original);
+/** Hash of every file under these folders of contracts/. */
+function hashOf(...folders: readonly string[]): string {
+  const hash = createHash('sha256');
+  for (const folder of folders) {
+    const path = join(ROOT, 'contracts', folder);
+    for (const name of readdirSync(path, { recursive: true, encoding: 'utf8' }).sort()) {
+      if (/\.(sol|ts)$/.test(name)) hash.update(name).update(readFileSync(join(path, name)));
+    }
   }
+  return hash.digest('hex').slice(0, 16);
 }
 
-/** @returns how many of `count` mutations that compile no test noticed */
-export function mutate(seed: string, count: number, say: (line: string) => void): number {
-  prepare();
+/** Earlier results, by mutation; a later line replaces an earlier one. */
+function earlier(path: string): Map<string, Tried> {
+  const lines = existsSync(path) ? readFileSync(path, 'utf8').trim().split('\n') : [];
+  const results = lines.filter((line) => line !== '').map((line) => JSON.parse(line) as Tried);
+  return new Map(results.map((tried) => [JSON.stringify(tried.mutation), tried]));
+}
+
+/** A workshop whose tests pass without a mutation; the time that they may take is kept in a file. */
+function opened(sources: string, say: (line: string) => void): Workshop {
+  const workshop = new Workshop(sources);
+  const limitFile = join(RESULTS, `limit-${sources}`);
+  if (!existsSync(limitFile)) {
+    writeFileSync(limitFile, String(workshop.baseline()));
+    say('without a mutation every test passes');
+  }
+  workshop.limitMs = Number(readFileSync(limitFile, 'utf8'));
+  return workshop;
+}
+
+export function placeOf({ file, line, kind, text }: Mutation): string {
+  return `contracts/${file}:${line} ${kind}: ${text.replaceAll(/\s+/g, ' ').slice(0, 100)}`;
+}
+
+/**
+ * Tries `count` mutations that compile to other code: all by forge, then what it missed by the TypeScript tests.
+ * @param survivorsOnly whether a mutation that was caught by earlier tests counts as caught by these without a try
+ * @throws Error when a test fails on the contracts as they are
+ */
+export function mutate(
+  seed: string,
+  count: number,
+  survivorsOnly: boolean,
+  say: (line: string) => void,
+): Report {
+  mkdirSync(RESULTS, { recursive: true });
+  const path = join(RESULTS, `${seed}-${hashOf('src')}.jsonl`);
+  const tests = hashOf('test', 'test-forge');
+  const known = earlier(path);
+  let workshop: Workshop | undefined;
+  const open = () => {
+    workshop ??= opened(hashOf('src', 'test', 'test-forge'), say);
+    return workshop;
+  };
+  const keep = (mutation: Mutation, verdict: Verdict): Verdict => {
+    appendFileSync(path, `${JSON.stringify({ ...verdict, mutation, tests })}\n`);
+    return verdict;
+  };
+  const remembered = (mutation: Mutation): Verdict | undefined => {
+    const before = known.get(JSON.stringify(mutation));
+    if (before === undefined) return undefined;
+    const caught = before.outcome === 'forge' || before.outcome === 'typescript';
+    const isStill = before.tests === tests || NOT_TRIED.includes(before.outcome);
+    return isStill || (survivorsOnly && caught) ? before : undefined;
+  };
   const counts: Record<Outcome, number> = {
     forge: 0,
     typescript: 0,
     survived: 0,
+    unnoticed: 0,
+    unfinished: 0,
+    'same code': 0,
     'not Solidity': 0,
   };
+  const verdicts = new Map<Mutation, Verdict>();
+  const report = (mutation: Mutation, { outcome, by }: Verdict): void => {
+    const who = by === '' ? outcome : `${outcome} (${by})`;
+    say(`${verdicts.size}/${count} ${who}: ${placeOf(mutation)}`);
+  };
   for (const mutation of drawn(seed)) {
-    if (counts.forge + counts.typescript + counts.survived >= count) break;
-    const outcome = tryOne(mutation);
-    counts[outcome] += 1;
-    const text = mutation.text.replaceAll(/\s+/g, ' ').slice(0, 100);
-    say(`${outcome}: contracts/${mutation.file}:${mutation.line} ${mutation.kind}: ${text}`);
+    if (verdicts.size >= count) break;
+    const verdict = remembered(mutation) ?? keep(mutation, open().tryForge(mutation));
+    if (NOT_TRIED.includes(verdict.outcome)) counts[verdict.outcome] += 1;
+    else verdicts.set(mutation, verdict);
+    report(mutation, verdict);
   }
-  const tried = counts.forge + counts.typescript + counts.survived;
+  for (const [mutation, { outcome }] of verdicts) {
+    if (outcome !== 'unnoticed') continue;
+    const verdict = keep(mutation, open().tryTypescript(mutation));
+    verdicts.set(mutation, verdict);
+    report(mutation, verdict);
+  }
+  for (const { outcome } of verdicts.values()) counts[outcome] += 1;
   const caught = counts.forge + counts.typescript;
-  say(
-    `mutations: ${caught} of ${tried} caught (${counts.forge} by forge, ${counts.typescript} by TypeScript), ` +
-      `${counts.survived} survived, ${counts['not Solidity']} were no Solidity and were drawn again`,
-  );
-  return counts.survived;
+  const survivors = [...verdicts]
+    .filter(([, { outcome }]) => outcome !== 'forge' && outcome !== 'typescript')
+    .map(([mutation]) => mutation);
+  return { seed, tried: verdicts.size, caught, counts, survivors };
 }

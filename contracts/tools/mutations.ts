@@ -143,10 +143,11 @@ class Collector {
           : `(${this.text(left)}) ${other} (${this.text(right)})`;
       this.add('swapped operand', node, text);
     }
-    const literal = node.nodeType === 'Literal' || node.nodeType === 'YulLiteral';
-    if (!literal || node['kind'] !== 'number') return;
-    const value = BigInt((node['value'] as string).replaceAll('_', ''));
-    this.add('changed constant', node, String(value + 1n));
+    if (node['kind'] !== 'number') return;
+    if (node.nodeType === 'Literal') this.add('changed constant', node, `(${this.text(node)} + 1)`);
+    if (node.nodeType === 'YulLiteral') {
+      this.add('changed constant', node, String(BigInt(node['value'] as string) + 1n));
+    }
   }
 }
 

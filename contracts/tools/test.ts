@@ -2,7 +2,8 @@
  * `npm run test:contracts`: the long tests of the contracts. Fuzz and invariants by forge with what they reached, the
  * integration tests on each local engine, soft-float against Math.fround on 100,000 pairs per operation, coverage;
  * `--nightly` fuzzes 10,000 times each, `--integration embedded|anvil|both` runs only the integration tests,
- * `--mutate --seed N --count N` breaks the contracts on purpose and counts what the tests notice.
+ * `--mutate --seed N --count N` breaks the contracts on purpose and counts what the tests notice, with `--survivors`
+ * trying again only what nobody noticed so far; `--json` puts their result on stdout.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
@@ -12,7 +13,7 @@ import { coverage } from './coverage.ts';
 import { forge } from './forge.ts';
 import { CACHE, ROOT } from './foundry.ts';
 import { longFloats } from './long-floats.ts';
-import { mutate } from './mutate.ts';
+import { mutate, placeOf } from './mutate.ts';
 
 const REACHED = join(CACHE, 'reached.jsonl');
 
@@ -33,10 +34,12 @@ const { values } = parseArgs({
     mutate: { type: 'boolean', default: false },
     seed: { type: 'string', default: '1' },
     count: { type: 'string', default: '100' },
+    survivors: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
   },
 });
 let failures = 0;
-const say = (line: string) => process.stdout.write(`${line}\n`);
+const say = (line: string) => (values.json ? process.stderr : process.stdout).write(`${line}\n`);
 
 /** Runs every `.t.sol` and says what ran; zero of an outcome that must be reached is a failure. */
 function fuzzAndInvariants(): void {
@@ -113,8 +116,16 @@ function integration(engines: readonly string[]): void {
 
 /** Nine of ten mutations must be noticed. */
 function mutations(): void {
-  const count = Number(values.count);
-  if (10 * mutate(values.seed, count, say) > count) failures += 1;
+  const report = mutate(values.seed, Number(values.count), values.survivors, say);
+  const { tried, caught, counts, survivors } = report;
+  if (values.json) process.stdout.write(`${JSON.stringify(report)}\n`);
+  for (const survivor of survivors) say(`survived: ${placeOf(survivor)}`);
+  say(
+    `mutations: ${caught} of ${tried} caught (${counts.forge} by forge, ${counts.typescript} by TypeScript), ` +
+      `${counts.survived} survived, ${counts.unfinished} ran out of time; drawn again: ` +
+      `${counts['same code']} of the same code, ${counts['not Solidity']} that were no Solidity`,
+  );
+  if (10 * caught < 9 * tried) failures += 1;
 }
 
 const ENGINES = ['embedded', 'anvil'];
