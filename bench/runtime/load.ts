@@ -2,11 +2,12 @@
  * The loading arm, bundled and run in a process of its own: `load.js FOLDER BACKEND FORMAT PREPARED` prints
  * JSON: GB/s of reading the weights' file out of the page cache, GB/s of loading the model from it, and what
  * that adds to the process. A virtual machine's host takes unused memory back, and touching it again costs
- * more than the load itself; so with `backed` more is touched and given back before the clock starts.
+ * more than the load itself; so with `backed` as much is touched and given back before the clock starts.
  */
-import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isMainThread, Worker } from 'node:worker_threads';
 import { Graph, openArena, openWeights, type WeightFormat } from '#runtime';
 
 const PIECE_BYTES = 2 ** 20;
@@ -38,10 +39,10 @@ function status(field: 'VmRSS' | 'VmHWM'): number {
   return Number(found?.[1]) * 1024;
 }
 
-/** A process touches memory and ends, so that the host has found it when the next one asks. */
-function backMemory(bytes: number): void {
-  const { status } = spawnSync(process.execPath, ['-e', `Buffer.alloc(${2 * bytes}, 1)`]);
-  if (status !== 0) throw new Error(`expected room for ${2 * bytes} bytes`);
+/** A thread touches memory as a load does and ends, which gives it back. */
+async function backMemory(): Promise<void> {
+  const thread = new Worker(new URL(import.meta.url), { argv: process.argv.slice(2) });
+  await once(thread, 'exit');
 }
 
 async function load(): Promise<{ seconds: number; graph: Graph }> {
@@ -52,21 +53,31 @@ async function load(): Promise<{ seconds: number; graph: Graph }> {
   return { seconds: (performance.now() - startedAtMs) / 1000, graph };
 }
 
-// The first arena compiles the kernels and holds them against each other, once per process.
-openArena(backend);
 const { size } = statSync(file);
-readSpeed();
-if (prepared === 'backed') backMemory(size);
-const cacheGBs = readSpeed();
-const before = status('VmRSS');
-// From here on the high-water mark counts anew.
-writeFileSync('/proc/self/clear_refs', '5');
-const { seconds, graph } = await load();
-const addedBytes = status('VmRSS') - before;
-const peakBytes = status('VmHWM') - before;
-// One position through the model: everything is in its place.
-const logits = graph.extend(null, graph.placeCache(8), Int32Array.of(1), 0);
-if (!logits.every(Number.isFinite)) throw new Error('expected finite logits');
-const { residentBytes } = graph;
-const loadGBs = size / seconds / 1e9;
-console.log(JSON.stringify({ cacheGBs, loadGBs, residentBytes, addedBytes, peakBytes }));
+
+async function measure(): Promise<void> {
+  // The first arena compiles the kernels and holds them against each other, once per process.
+  openArena(backend);
+  readSpeed();
+  if (prepared === 'backed') await backMemory();
+  const cacheGBs = readSpeed();
+  const before = status('VmRSS');
+  // From here on the high-water mark counts anew.
+  writeFileSync('/proc/self/clear_refs', '5');
+  const { seconds, graph } = await load();
+  const addedBytes = status('VmRSS') - before;
+  const peakBytes = status('VmHWM') - before;
+  // One position through the model: everything is in its place.
+  const logits = graph.extend(null, graph.placeCache(8), Int32Array.of(1), 0);
+  if (!logits.every(Number.isFinite)) throw new Error('expected finite logits');
+  const { residentBytes } = graph;
+  const loadGBs = size / seconds / 1e9;
+  console.log(JSON.stringify({ cacheGBs, loadGBs, residentBytes, addedBytes, peakBytes }));
+}
+
+if (isMainThread) {
+  await measure();
+} else {
+  const arena = openArena(backend);
+  arena.u8(arena.allocate(size), size).fill(1);
+}
