@@ -13,6 +13,7 @@ import {
   weightsOf,
 } from '../engine/config.ts';
 import { STORED_BYTES } from '../engine/resident.ts';
+import { rowReader } from '../gguf/rows.ts';
 import { ModelError } from './errors.ts';
 import { fileSource } from './files.ts';
 import { widen } from './numbers.ts';
@@ -72,8 +73,8 @@ export function weightsAt(
 const DTYPES = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const;
 
 function openTensor(name: string, place: TensorPlace): Required<StoredTensor> {
-  const { path, mark, at, format, columns } = place;
-  const { read } = fileSource(path, mark);
+  const { path, mark, format } = place;
+  const read = rowReader(fileSource(path, mark), place);
   const refuse = () =>
     new ModelError('TENSOR_NOT_FINITE', 'a weight is not a number', {
       key: name,
@@ -81,8 +82,7 @@ function openTensor(name: string, place: TensorPlace): Required<StoredTensor> {
       found: 'NaN or infinity',
       remedy: 'use another model',
     });
-  const rowBytes = columns * STORED_BYTES[format];
-  return { format, refuse, read: (into, row) => read(into, at + row * rowBytes) };
+  return { format: format === 'q8_0' ? 'f32' : format, refuse, read };
 }
 
 /** Weights on their way to another thread: where they lie on disk, or in memory that both see. */
