@@ -43,6 +43,7 @@ export {
 export { readGgufTokenizer, readGgufTokenizerConfig } from './gguf/tokenizer.ts';
 export { ggufRows, openGgufModel } from './gguf/weights.ts';
 export {
+  adapterGguf,
   type GgufEntry,
   type GgufInput,
   type GgufSource,

@@ -1,5 +1,6 @@
 /** GGUF files out of models in memory, for tests, benches and other programs to read. */
-import type { ModelConfig } from '../engine/config.ts';
+import { loraLayout, type ModelConfig } from '../engine/config.ts';
+import type { Adapter } from '../engine/graph.ts';
 import { weightShapes } from '../model/config.ts';
 import { toBfloat16, toHalf } from '../model/numbers.ts';
 import { llama3Factors } from './config.ts';
@@ -156,6 +157,29 @@ export function modelGguf(
     tensors.push({ name: ROPE_FACTORS, shape: [values.length], dtype: 'F32', values });
   }
   return writeGguf({ ...metadataOf(config, name), ...tokenizer }, tensors);
+}
+
+/** An adapter as llama.cpp reads it: both factors of every linear in f32, for one base. */
+export function adapterGguf(config: ModelConfig, { rank, alpha, parameters }: Adapter): Uint8Array {
+  const name = architectureOf(config);
+  const tensors = loraLayout(config, rank).map(
+    ({ name: slot, rows, columns, offset }): GgufInput => {
+      const [, module = '', factor = ''] = /^(.*)\.(lora_[AB])$/.exec(slot) ?? [];
+      const plain = parameters.slice(offset, offset + rows * columns);
+      const weight = `${module}.weight`;
+      const isHalved = factor === 'lora_B' && name === 'llama' && isInterleaved(weight);
+      const values = isHalved ? interleaved(plain, [rows, columns], config.headDim) : plain;
+      const shape = [rows, columns];
+      return { name: `${ggufName(weight)}.${factor.toLowerCase()}`, shape, dtype: 'F32', values };
+    },
+  );
+  const metadata: Record<string, GgufEntry> = {
+    'general.type': ['string', 'adapter'],
+    'general.architecture': ['string', name],
+    'adapter.type': ['string', 'lora'],
+    'adapter.lora.alpha': ['f32', alpha],
+  };
+  return writeGguf(metadata, tensors);
 }
 
 function architectureOf({ headNorms, attentionBias, windows }: ModelConfig): string {
