@@ -7,6 +7,7 @@ import { bitsSuite } from './bits/suite.ts';
 import { gpuSuite } from './gpu/suite.ts';
 import { toleranceSuite } from './gpu/tolerance.ts';
 import { streamedSuite } from './model/streamed.ts';
+import { decodeRows } from './runtime/decode-rows.ts';
 import { servingSuite } from './serving/suite.ts';
 import type { Row, SuiteOptions } from './stats.ts';
 import { tableOf } from './stats.ts';
@@ -17,6 +18,7 @@ const SUITES: Readonly<Record<string, (options: SuiteOptions) => Promise<Row[]>>
   serving: servingSuite,
   tolerance: toleranceSuite,
   streamed: streamedSuite,
+  decode: decodeRows,
 };
 
 const { values, positionals } = parseArgs({

@@ -33,25 +33,16 @@ export type { Adapter } from './engine/graph.ts';
 export { Graph } from './engine/graph.ts';
 export type { WeightFormat } from './engine/resident.ts';
 export { streamedScore } from './engine/streamed.ts';
-export {
-  GGUF_DTYPES,
-  type GgufDtype,
-  type GgufFile,
-  openGguf,
-  readGgufHeader,
-} from './gguf/reader.ts';
+export { type GgufDtype, readGgufHeader } from './gguf/reader.ts';
 export { readGgufTokenizer, readGgufTokenizerConfig } from './gguf/tokenizer.ts';
 export { ggufRows, openGgufModel } from './gguf/weights.ts';
 export {
   adapterGguf,
   type GgufEntry,
-  type GgufInput,
   type GgufSource,
   ggufTokenizer,
-  interleaved,
   modelGguf,
   type TokenizerInput,
-  writeGguf,
 } from './gguf/writer.ts';
 export { openWebgpu } from './gpu/backend.ts';
 export {

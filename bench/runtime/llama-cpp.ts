@@ -70,9 +70,11 @@ export async function openLlamaCpp(file: string, threads: number): Promise<Llama
         ...(adapter === undefined ? {} : { lora: { adapters: [{ filePath: adapter }] } }),
       });
       const sequence = context.getSequence();
+      let running: AsyncGenerator<number, unknown> | undefined;
       return {
         start(prompt) {
           const tokens = sequence.evaluate([...prompt], { temperature: 0, yieldEogToken: true });
+          running = tokens;
           return async () => {
             const { value, done } = await tokens.next();
             if (done === true || typeof value !== 'number')
@@ -80,7 +82,10 @@ export async function openLlamaCpp(file: string, threads: number): Promise<Llama
             return value;
           };
         },
-        reset: () => sequence.clearHistory(),
+        async reset() {
+          await running?.return(undefined);
+          await sequence.clearHistory();
+        },
       };
     },
     async close() {
