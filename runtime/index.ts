@@ -34,6 +34,17 @@ export { Graph } from './engine/graph.ts';
 export { buildAddon } from './engine/native.ts';
 export type { WeightFormat } from './engine/resident.ts';
 export { streamedScore } from './engine/streamed.ts';
+export { type GgufDtype, readGgufHeader } from './gguf/reader.ts';
+export { readGgufTokenizer, readGgufTokenizerConfig } from './gguf/tokenizer.ts';
+export { ggufRows, openGgufModel } from './gguf/weights.ts';
+export {
+  adapterGguf,
+  type GgufEntry,
+  type GgufSource,
+  ggufTokenizer,
+  modelGguf,
+  type TokenizerInput,
+} from './gguf/writer.ts';
 export { openWebgpu } from './gpu/backend.ts';
 export {
   ASSISTANT,
@@ -50,7 +61,7 @@ export {
 } from './model/bpe-train.ts';
 export { plainPrompt } from './model/chat.ts';
 export { modelConfigJson, readModelConfig, weightShapes } from './model/config.ts';
-export { loadModelDirectory, type ModelDirectory } from './model/directory.ts';
+export { loadModelDirectory, type ModelDirectory, modelFiles } from './model/directory.ts';
 export { ModelError, type ModelErrorCode, type ModelErrorDetails } from './model/errors.ts';
 export { modelBitsPerByte, type Score, sampleOf } from './model/evaluate.ts';
 export { bitsPerByte, type KneserNey, trainKneserNey } from './model/kneser-ney.ts';
@@ -64,6 +75,7 @@ export {
 } from './model/peft.ts';
 export { type PhiloxStream, philoxStream } from './model/philox.ts';
 export {
+  type ByteSource,
   type NamedTensor,
   readSafetensors,
   type SafetensorsFile,

@@ -1,15 +1,17 @@
 /**
- * `npm run fuzz -- [--safetensors N] [--tokenizers N] [--seed N]`: feeds the readers of strangers'
+ * `npm run fuzz -- [--safetensors N] [--gguf N] [--tokenizers N] [--seed N]`: feeds the readers of strangers'
  * files with mutated ones and prints how many came how far. Ends with 1 at the first case that is
  * neither accepted nor refused by a ModelError, naming the seed and number that repeat it.
  */
 import { parseArgs } from 'node:util';
 import { philoxStream } from '#runtime';
+import { ggufReader } from './fuzz/gguf.ts';
 import { type FuzzedReader, safetensorsReader, tokenizerReader } from './fuzz/readers.ts';
 
 const { values } = parseArgs({
   options: {
     safetensors: { type: 'string', default: '1000000' },
+    gguf: { type: 'string', default: '200000' },
     tokenizers: { type: 'string', default: '50000' },
     seed: { type: 'string', default: '1' },
     /** Repeats one case alone. */
@@ -44,6 +46,7 @@ function fuzz(name: string, reader: FuzzedReader, runs: number): boolean {
 const tokenizers = tokenizerReader('runtime/golden/chat');
 const passed = [
   fuzz('safetensors', safetensorsReader(), Number(values.safetensors)),
+  fuzz('gguf', ggufReader(), Number(values.gguf)),
   fuzz('tokenizers', tokenizers, Number(values.tokenizers)),
 ];
 process.exitCode = passed.every(Boolean) ? 0 : 1;

@@ -67,7 +67,7 @@ function gemmRow(machine: Machine, pairs: number): Row {
 }
 
 function decodeRow(machine: Machine, pairs: number): Row {
-  const weights = randomWeights(LARGE);
+  const weights = randomWeights(LARGE.config);
   const engine = createEngine(weights, { backend: 'native', training: false, weights: 'int8' });
   const { hiddenSize, layers, heads, kvHeads, headDim, ffnSize, vocabSize } = LARGE.config;
   const attention = 2 * hiddenSize * (heads + kvHeads) * headDim;

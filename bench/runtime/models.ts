@@ -9,6 +9,7 @@ import {
   weightShapes,
   writeSafetensors,
 } from '#runtime';
+import { noise } from '../noise.ts';
 import { CACHE } from './peers.ts';
 
 export type Shape = { readonly name: string; readonly config: ModelConfig };
@@ -49,28 +50,20 @@ export const LOADED: Shape = {
   },
 };
 
-/** Numbers in -0.5..0.5 from a linear congruence. */
-export function noise(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32 - 0.5;
-  };
-}
-
-function tensorsOf(config: ModelConfig): NamedTensor[] {
+function tensorsOf(config: ModelConfig, width = 0.08): NamedTensor[] {
   const next = noise(1);
   return [...weightShapes(config)].map(([name, shape]) => {
     const length = shape.reduce((product, size) => product * size, 1);
     const values = new Float32Array(length);
     const isNorm = name.endsWith('norm.weight');
-    for (let i = 0; i < length; i++) values[i] = isNorm ? 1 : next() * 0.08;
+    for (let i = 0; i < length; i++) values[i] = isNorm ? 1 : next() * width;
     return { name, shape, values };
   });
 }
 
-export function randomWeights({ config }: Shape): ModelWeights {
-  const tensors = new Map(tensorsOf(config).map(({ name, values }) => [name, values]));
+/** Norms are 1, matrices and biases noise; every weight from a fixed seed. */
+export function randomWeights(config: ModelConfig, width = 0.08): ModelWeights {
+  const tensors = new Map(tensorsOf(config, width).map(({ name, values }) => [name, values]));
   return { config, tensor: (name) => tensors.get(name)! };
 }
 

@@ -16,8 +16,9 @@ import {
   trainingPlan,
   writeAdapterDirectory,
 } from '#runtime';
+import { noise } from '../noise.ts';
 import type { Row, SuiteOptions } from '../stats.ts';
-import { modelFolder, noise, SMALL } from './models.ts';
+import { modelFolder, SMALL } from './models.ts';
 import { PeerAbsentError, ROOT } from './peers.ts';
 
 const STEPS = 4;

@@ -1,5 +1,6 @@
-/** The runtime suite: training against PyTorch, PEFT both ways, shares of what the machine can do, loading. */
+/** The runtime suite: training against PyTorch, PEFT both ways, decoding beside llama.cpp, shares of what the machine can do, loading. */
 import type { Row, SuiteOptions } from '../stats.ts';
+import { decodeRows } from './decode-rows.ts';
 import { loadRows } from './load-rows.ts';
 import { machineRows } from './machine-rows.ts';
 import { pythonPeer } from './peers.ts';
@@ -13,6 +14,7 @@ export async function runtimeSuite(options: SuiteOptions): Promise<Row[]> {
   if (wantsAny('P1', 'P2')) rows.push(...(await peftRows(options, python())));
   if (wantsAny('T1', 'T2')) rows.push(...(await trainRows(options, python)));
   if (wantsAny('G1', 'D1')) rows.push(...machineRows(options));
+  if (wantsAny('decode-one', 'decode-eight')) rows.push(...(await decodeRows(options)));
   if (wantsAny('L1', 'L2', 'L3')) rows.push(...(await loadRows(options)));
   return rows;
 }

@@ -19,8 +19,9 @@ import {
   trainingPlan,
   writeAdapterDirectory,
 } from '#runtime';
+import { noise } from '../noise.ts';
 import { median, type Row, rowOf, type SuiteOptions } from '../stats.ts';
-import { MEDIUM, modelFolder, noise, randomWeights, SMALL } from './models.ts';
+import { MEDIUM, modelFolder, randomWeights, SMALL } from './models.ts';
 import { type PythonChild, ROOT, startPython } from './peers.ts';
 
 const THREADS = 2;
@@ -138,7 +139,7 @@ async function shapeRows(
 ): Promise<Row[]> {
   const { config } = shape;
   const work = mkdtempSync(join(tmpdir(), 'openledger-bench-'));
-  const weights = randomWeights(shape);
+  const weights = randomWeights(shape.config);
   const pools = {
     native: createPool({ weights, threads: THREADS, backend: 'native' }),
     wasm: createPool({ weights, threads: THREADS, backend: 'wasm' }),

@@ -16,6 +16,7 @@ import {
   type ServeRequest,
   weightShapes,
 } from '#runtime';
+import { noise } from '../noise.ts';
 import type { Row } from '../stats.ts';
 
 export type BenchModel = {
@@ -36,15 +37,6 @@ export type RowContext = {
     measure: () => Row | readonly Row[] | Promise<Row | readonly Row[]>,
   ) => Promise<void>;
 };
-
-/** Numbers that are not worth compressing or predicting, quickly. */
-function noise(seed: number): () => number {
-  let state = seed >>> 0 || 1;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 4294967296 - 0.5;
-  };
-}
 
 /** The model whose name has `asked` in it; by default the 135 M-shaped one. */
 export async function benchModel(asked = '135 M'): Promise<BenchModel> {

@@ -1,6 +1,15 @@
 /** `openledger adapter` and `model` against the control API of two nodes that share a data directory. */
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -14,6 +23,7 @@ import {
   loadModelDirectory,
   loraLayout,
   ModelError,
+  modelGguf,
   readAdapterDirectory,
   writeAdapterDirectory,
 } from '#runtime';
@@ -174,4 +184,22 @@ test('a model is added whole under a name, or not at all', async () => {
   await assert.rejects(run('model', 'add', cut), { code: 'SAFETENSORS_TRUNCATED' });
   assert.deepEqual(readdirSync(join(root, 'models')), ['small']);
   await run('model', 'list');
+});
+
+test('a GGUF file is added under its own name, with the tokenizer that lies beside it', async () => {
+  const folder = join(root, 'downloads');
+  mkdirSync(folder);
+  const bytes = modelGguf(await loadModelDirectory(shippedBase()), 'BF16');
+  writeFileSync(join(folder, 'tiny-bf16.gguf'), bytes);
+  writeFileSync(join(folder, 'other.gguf'), bytes.subarray(0, 900));
+  for (const name of ['tokenizer.json', 'tokenizer_config.json']) {
+    copyFileSync(join(shippedBase(), name), join(folder, name));
+  }
+  await run('model', 'add', join(folder, 'tiny-bf16.gguf'));
+  const added = join(root, 'models', 'tiny-bf16');
+  const kept = ['tiny-bf16.gguf', 'tokenizer.json', 'tokenizer_config.json'];
+  assert.deepEqual(readdirSync(added).sort(), kept);
+  assert.deepEqual((await loadModelDirectory(added)).config, config);
+  await assert.rejects(run('model', 'add', join(folder, 'other.gguf')), { code: 'GGUF_TRUNCATED' });
+  assert.deepEqual(readdirSync(join(root, 'models')).sort(), ['small', 'tiny-bf16']);
 });

@@ -12,7 +12,7 @@ import { basename, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Command } from 'commander';
 import { toHex } from '#crypto';
-import { loadModelDirectory } from '#runtime';
+import { loadModelDirectory, modelFiles } from '#runtime';
 import { NodeError } from '../errors.ts';
 import { modelsFolder } from '../paths.ts';
 import { createNarrator } from '../story/narrator.ts';
@@ -20,7 +20,8 @@ import { globals, print } from './session.ts';
 
 const HELP = `
 Taken: the Llama family as Hugging Face stores it (config.json, tokenizer.json, safetensors, one file or
-shards). From then on --base NAME means it, in \`openledger up\`, \`train --local\`, \`merge\` and \`adapter\`.`;
+shards), or as one GGUF file (llama, qwen2, qwen3 in f32, f16, bf16 or q8_0); a tokenizer.json beside it wins
+over its metadata. From then on --base NAME means it, in \`openledger up\`, \`train --local\`, \`merge\` and \`adapter\`.`;
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const MEGABYTE = 1_000_000;
@@ -29,9 +30,9 @@ export function modelCommand(): Command {
   const model = new Command('model').description('base models of this machine');
   model.addCommand(
     new Command('add')
-      .description('check a model directory and keep a copy of it under a name')
-      .argument('<dir>', 'model in Hugging Face layout')
-      .option('--name <name>', 'what --base calls it (the folder’s name)')
+      .description('check a model and keep a copy of it under a name')
+      .argument('<path>', 'directory in Hugging Face layout, or GGUF file')
+      .option('--name <name>', 'what --base calls it (the folder’s or file’s name)')
       .addHelpText('after', HELP)
       .action(add),
   );
@@ -39,10 +40,10 @@ export function modelCommand(): Command {
   return model;
 }
 
-async function add(dir: string, own: { name?: string }, command: Command): Promise<void> {
+async function add(path: string, own: { name?: string }, command: Command): Promise<void> {
   const options = globals(command);
-  const from = resolve(dir);
-  const name = own.name ?? basename(from);
+  const from = resolve(path);
+  const name = own.name ?? basename(from, '.gguf');
   if (!NAME.test(name)) {
     const expected = 'a name of 1 to 64 letters, digits, dots, dashes and underscores';
     throw new NodeError('USAGE', { expected, came: name }, 'choose another --name');
@@ -57,8 +58,9 @@ async function add(dir: string, own: { name?: string }, command: Command): Promi
     );
   }
   const { hash, bytes, config } = await loadModelDirectory(from);
-  const files = readdirSync(from).filter((file) => statOf(join(from, file))?.isFile() === true);
-  const sizes = files.map((file) => statOf(join(from, file))?.size ?? 0);
+  const { folder, names } = await modelFiles(from);
+  const files = names.filter((file) => statOf(join(folder, file))?.isFile() === true);
+  const sizes = files.map((file) => statOf(join(folder, file))?.size ?? 0);
   const total = Math.ceil(sizes.reduce((sum, size) => sum + size, 0) / MEGABYTE);
   const bar = createNarrator(process.stderr, Date.now()).progress(`adding ${name}, MB`, total);
   const partial = `${to}.partial`;
@@ -67,7 +69,7 @@ async function add(dir: string, own: { name?: string }, command: Command): Promi
   try {
     let copied = 0;
     for (const file of files) {
-      const source = createReadStream(join(from, file), { highWaterMark: 1 << 20 });
+      const source = createReadStream(join(folder, file), { highWaterMark: 1 << 20 });
       source.on('data', (chunk) => {
         copied += chunk.length;
         bar.update(Math.floor(copied / MEGABYTE), file);

@@ -11,6 +11,7 @@ import type { LogPort } from '../provider/ports.ts';
 import { AskFailure, type AskProvider } from './asking.ts';
 import { ApiError } from './errors.ts';
 import type { Ledger } from './ledger.ts';
+import { checkLogprobs } from './logprobs.ts';
 import type { Metrics } from './metrics.ts';
 import type { Models } from './models.ts';
 import type { SwarmPart } from './replies.ts';
@@ -267,7 +268,7 @@ async function* attemptOne(
     let text = parts.wording.textOf(ask.saidTokens);
     for await (const heard of parts.ask(offer, ask, signal)) {
       if (heard.type === 'tokens') checkTokens(parts, said, ask, heard);
-      else checkLogprobs(ask, heard.logprobs);
+      else checkHeldBack(ask, heard.logprobs);
       text += heard.text;
       const fresh = freshText(said.text, text);
       // Those of a tail are told with the end: what it says may yet be refused.
@@ -318,22 +319,14 @@ function checkTokens(
     throw new AskFailure('lied', 'TOO_MANY_TOKENS', `more than ${ask.outputTokensMax} tokens came`);
   if (parts.wording.textOf(tokens) !== text)
     throw new AskFailure('lied', 'TEXT_NOT_OF_TOKENS', 'the text is not that of the tokens');
-  if (logprobs.length !== (ask.logprobs === null ? 0 : tokens.length))
-    throw new AskFailure('lied', 'LOGPROBS_WRONG', 'as many log-probabilities as tokens');
-  if (logprobs.some(({ token }, i) => token !== tokens[i]))
-    throw new AskFailure('lied', 'LOGPROBS_WRONG', 'log-probabilities of other tokens');
-  checkLogprobs(ask, logprobs);
+  checkLogprobs(ask.logprobs, tokens, logprobs);
   said.tokens.push(...tokens);
 }
 
-/** They cannot be recomputed here; that there are as many as were asked for can be seen. */
-function checkLogprobs(ask: Ask, logprobs: readonly MeasuredToken[]): void {
-  if (logprobs.every(({ top }) => ask.logprobs !== null && top.length === ask.logprobs)) return;
-  throw new AskFailure(
-    'lied',
-    'LOGPROBS_WRONG',
-    `expected ${ask.logprobs ?? 'no'} likeliest tokens`,
-  );
+/** What comes with the end belongs to tokens that were held back, and names them itself. */
+function checkHeldBack(ask: Ask, logprobs: readonly MeasuredToken[]): void {
+  const tokens = logprobs.map(({ token }) => token);
+  checkLogprobs(ask.logprobs, tokens, logprobs);
 }
 
 function swarmPart(

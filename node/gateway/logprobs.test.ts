@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { logprobsFor } from './logprobs.ts';
+import { AskFailure } from './asking.ts';
+import { checkLogprobs, logprobsFor } from './logprobs.ts';
 
 /** Tokens are bytes; 0xe2 0x82 0xac is one character. */
 const bytesOf = (tokens: readonly number[]) => Uint8Array.from(tokens);
@@ -34,4 +35,32 @@ test('completions: places in the text go on from part to part, across cut charac
   );
   assert.deepEqual(parts[0]?.tokens, ['a', '\ufffd']);
   assert.deepEqual(parts[1]?.top_logprobs.at(-1), { b: -4, z: -0.25 });
+});
+
+test('LOGPROBS_WRONG: of other tokens, too many or too few, or with other company than asked', () => {
+  const tokens = measured.map(({ token }) => token);
+  checkLogprobs(1, tokens, measured);
+  checkLogprobs(null, tokens, []);
+  checkLogprobs(3, [], []);
+  const alone = measured.map((one) => ({ ...one, top: [] }));
+  checkLogprobs(0, tokens, alone);
+  const lies = [
+    [1, tokens, measured.slice(1)],
+    [1, tokens.slice(1), measured],
+    [null, tokens, measured],
+    [1, [...tokens].reverse(), measured],
+    [2, tokens, measured],
+    [0, tokens, measured],
+    [1, tokens, [...measured.slice(0, -1), alone.at(-1)!]],
+  ] as const;
+  for (const [asked, of, said] of lies) {
+    assert.throws(
+      () => checkLogprobs(asked, of, said),
+      (error) => {
+        assert.ok(error instanceof AskFailure);
+        assert.deepEqual([error.kind, error.code], ['lied', 'LOGPROBS_WRONG']);
+        return true;
+      },
+    );
+  }
 });

@@ -1,6 +1,7 @@
 /** Log-probabilities as OpenAI's clients read them, in the shapes of its two endpoints. */
 import type { MeasuredToken } from '#protocol';
 import { textOfBytes } from '../provider/writer.ts';
+import { AskFailure } from './asking.ts';
 import type { Endpoint } from './replies.ts';
 
 /** The `logprobs` of the next part of one answer. */
@@ -47,4 +48,28 @@ function textWriter(bytesOf: BytesOf): WriteLogprobs {
       text_offset: offsets,
     };
   };
+}
+
+/**
+ * They cannot be recomputed here; that they are of the tokens, and as many as were asked for, can be
+ * seen.
+ *
+ * @param asked likeliest tokens beside each, null for no log-probabilities
+ * @throws AskFailure LOGPROBS_WRONG of kind `lied`
+ */
+export function checkLogprobs(
+  asked: number | null,
+  tokens: readonly number[],
+  measured: readonly MeasuredToken[],
+): void {
+  const fail = (expected: string) => new AskFailure('lied', 'LOGPROBS_WRONG', expected);
+  if (measured.length !== (asked === null ? 0 : tokens.length)) {
+    throw fail('expected as many log-probabilities as tokens');
+  }
+  if (measured.some(({ token }, i) => token !== tokens[i])) {
+    throw fail('these are log-probabilities of other tokens');
+  }
+  if (measured.some(({ top }) => top.length !== asked)) {
+    throw fail(`expected ${asked} likeliest tokens`);
+  }
 }

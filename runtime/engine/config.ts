@@ -48,9 +48,11 @@ export type TensorPlace = {
   readonly mark: string;
   /** Byte offset in the file. */
   readonly at: number;
-  readonly format: StoredTensor['format'];
+  readonly format: StoredTensor['format'] | 'q8_0';
   readonly rows: number;
   readonly columns: number;
+  /** Rows of a head whose two halves lie interleaved, as GGUF has q and k; absent: in order. */
+  readonly interleaved?: number;
 };
 
 /** A loaded model: HF tensor names, row-major [out, in] f32. */

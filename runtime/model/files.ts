@@ -73,7 +73,11 @@ export function openFiles(directory: string, outsideHash: readonly string[]): Mo
         if (!hashes.has(name)) hashes.set(name, await fileHash(join(directory, name)));
       }
       const hash = createHash('sha256').update(HASH_DOMAIN);
-      for (const name of [...hashes.keys()].sort()) hash.update(`${name}\0${hashes.get(name)}\n`);
+      for (const name of [...hashes.keys()].sort()) {
+        // What somebody calls a GGUF file does not change what it computes.
+        const shown = name.endsWith('.gguf') ? 'model.gguf' : name;
+        hash.update(`${shown}\0${hashes.get(name)}\n`);
+      }
       return new Uint8Array(hash.digest());
     },
     bytes: () => [...large.values()].reduce((sum, one) => sum + one, bytes),

@@ -13,6 +13,7 @@ import {
   weightsOf,
 } from '../engine/config.ts';
 import { STORED_BYTES } from '../engine/resident.ts';
+import { rowReader } from '../gguf/rows.ts';
 import { ModelError } from './errors.ts';
 import { fileSource } from './files.ts';
 import { widen } from './numbers.ts';
@@ -71,9 +72,12 @@ export function weightsAt(
 
 const DTYPES = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const;
 
-function openTensor(name: string, place: TensorPlace): Required<StoredTensor> {
-  const { path, mark, at, format, columns } = place;
-  const { read, use } = fileSource(path, mark);
+type OpenTensor = StoredTensor & { refuse(): Error };
+
+function openTensor(name: string, place: TensorPlace): OpenTensor {
+  const { path, mark, at, format, interleaved } = place;
+  const source = fileSource(path, mark);
+  const read = rowReader(source, place);
   const refuse = () =>
     new ModelError('TENSOR_NOT_FINITE', 'a weight is not a number', {
       key: name,
@@ -81,13 +85,10 @@ function openTensor(name: string, place: TensorPlace): Required<StoredTensor> {
       found: 'NaN or infinity',
       remedy: 'use another model',
     });
-  const rowBytes = columns * STORED_BYTES[format];
-  return {
-    format,
-    refuse,
-    read: (into, row) => read(into, at + row * rowBytes),
-    file: (take) => use((descriptor) => take(descriptor, at)),
-  };
+  // Rows that are not the tensor's as they lie can only be read.
+  if (format === 'q8_0') return { format: 'f32', refuse, read };
+  if (interleaved !== undefined) return { format, refuse, read };
+  return { format, refuse, read, file: (take) => source.use((descriptor) => take(descriptor, at)) };
 }
 
 /** Weights on their way to another thread: where they lie on disk, or in memory that both see. */

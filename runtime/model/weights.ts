@@ -34,7 +34,10 @@ export function openWeights(directory: string): Promise<StoredWeights> {
 export async function readWeights(files: ModelFiles): Promise<StoredWeights> {
   const config = readModelConfig(await files.json('config.json', 'CONFIG_INVALID'));
   const found = await filesOf(files);
-  checkWeights(config, found);
+  checkWeights(
+    config,
+    new Map([...found].map(([name, { entries }]) => [name, entries.get(name)!.shape])),
+  );
   const places = new Map<string, TensorPlace>();
   for (const name of weightShapes(config).keys()) {
     const { entries, dataAt, place } = found.get(name)!;
@@ -91,32 +94,47 @@ function indexProblem(key: string, expected: string, found: unknown): ModelError
   });
 }
 
-/** Every weight is there with its shape, and none that the engine would leave out. */
-function checkWeights(config: ModelConfig, places: ReadonlyMap<string, SafetensorsFile>): void {
+/** How the errors of a model's weights name them. */
+type WeightNames = { readonly file?: string; readonly named?: (name: string) => string };
+
+/**
+ * Every weight is there with its shape, and none that the engine would leave out.
+ *
+ * @throws ModelError TENSOR_MISSING | TENSOR_SHAPE | TENSOR_UNEXPECTED | BIAS_UNSUPPORTED
+ */
+export function checkWeights(
+  config: ModelConfig,
+  found: ReadonlyMap<string, readonly number[]>,
+  { file, named = (name) => name }: WeightNames = {},
+): void {
   const shapes = weightShapes(config);
+  const where = file === undefined ? {} : { file };
+  const remedy = 'use the configuration that belongs to these weights';
   for (const [name, shape] of shapes) {
-    const found = places.get(name)?.entries.get(name)?.shape;
-    if (found === undefined) throw missing(name);
-    if (found.length !== shape.length || found.some((value, i) => value !== shape[i])) {
-      throw new ModelError('TENSOR_SHAPE', 'a weight does not fit config.json', {
-        key: name,
+    const stored = found.get(name);
+    if (stored === undefined) throw missing(named(name), file);
+    if (stored.length !== shape.length || stored.some((value, i) => value !== shape[i])) {
+      throw new ModelError('TENSOR_SHAPE', 'a weight does not fit the configuration', {
+        ...where,
+        key: named(name),
         expected: `shape [${shape.join(', ')}]`,
-        found: `[${found.join(', ')}]`,
-        remedy: 'use the config.json that belongs to these weights',
+        found: `[${stored.join(', ')}]`,
+        remedy,
       });
     }
   }
-  for (const name of places.keys()) {
+  for (const name of found.keys()) {
     if (shapes.has(name) || IDLE.test(name)) continue;
     // Some files hold the output head twice; the config says that it is the embedding.
     if (name === 'lm_head.weight' && config.tiedEmbeddings) continue;
     const isBias = name.endsWith('.bias');
     const code = isBias ? 'BIAS_UNSUPPORTED' : 'TENSOR_UNEXPECTED';
-    throw new ModelError(code, 'config.json does not speak of this weight', {
+    throw new ModelError(code, 'the configuration does not speak of this weight', {
+      ...where,
       key: name,
       expected: `only the ${shapes.size} weights of this configuration`,
       found: isBias ? 'a bias' : 'another',
-      remedy: 'use the config.json that belongs to these weights',
+      remedy,
     });
   }
 }

@@ -6,7 +6,7 @@ import { access, copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loraLayout, parameterLayout, type TensorSlot } from '../engine/config.ts';
 import type { Adapter } from '../engine/graph.ts';
-import type { ModelDirectory } from '../model/directory.ts';
+import { type ModelDirectory, modelFiles } from '../model/directory.ts';
 import { ModelError } from '../model/errors.ts';
 import { type NamedTensor, writeSafetensors } from '../model/safetensors.ts';
 
@@ -47,7 +47,7 @@ export function mergedWeight(
 /**
  * Writes the merged model in f32 into `directory`.
  *
- * @param from the base's directory, whose other files are copied
+ * @param from the base's directory, whose other files are copied, or its GGUF file
  * @throws ModelError MODEL_FILE_TOO_LARGE, and those of the base's tensors
  */
 export async function writeMergedModel(
@@ -78,12 +78,18 @@ export async function writeMergedModel(
     };
   });
   await mkdir(directory, { recursive: true });
+  const { folder } = await modelFiles(from);
   for (const name of OTHER_FILES) {
-    const isThere = await access(join(from, name)).then(
+    const to = join(directory, name);
+    if (name in base.derived) {
+      await writeFile(to, JSON.stringify(base.derived[name]), { flag: 'wx' });
+      continue;
+    }
+    const isThere = await access(join(folder, name)).then(
       () => true,
       () => false,
     );
-    if (isThere) await copyFile(join(from, name), join(directory, name), constants.COPYFILE_EXCL);
+    if (isThere) await copyFile(join(folder, name), to, constants.COPYFILE_EXCL);
   }
   await writeFile(
     join(directory, 'model.safetensors'),

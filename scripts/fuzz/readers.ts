@@ -111,7 +111,8 @@ function cutDown(tokenizer: Small): Small {
   return { ...tokenizer, model: { ...model, merges, vocab: Object.fromEntries(few) } };
 }
 
-function judge(run: () => void, isPastParsing: (error: ModelError) => boolean): Outcome {
+/** Runs a reader; `isPastParsing` says of an error whether the container was understood before it. */
+export function judge(run: () => void, isPastParsing: (error: ModelError) => boolean): Outcome {
   try {
     run();
     return { verdict: 'accepted', isPastParsing: true };

@@ -1,5 +1,6 @@
 // `npm run test:interop`: our host against implementations that share no code with it. kubo and we
-// exchange blocks over bitswap; a go-libp2p peer and we exchange gossip and DHT records.
+// exchange blocks over bitswap; a go-libp2p peer and we exchange gossip and DHT records; llama.cpp
+// reads our GGUF files. `npm run test:interop -- gguf` runs the last alone, without Go.
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -7,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { addressOfPeer, type Host, networkPreset, startHost } from '../../node/network/index.ts';
 import { buildPeers } from './build.ts';
+import { ggufChecks } from './gguf.ts';
 import { type GoPeer, startGoPeer } from './go-peer.ts';
 import { type Kubo, startKubo } from './kubo.ts';
 
@@ -127,7 +129,7 @@ function dhtChecks(host: Host, third: Host, go: GoPeer): void {
   });
 }
 
-async function main(): Promise<number> {
+async function addNetworkChecks(): Promise<void> {
   const { kubo: kuboProgram, goPeer: goProgram } = buildPeers();
   const host = await ourHost(1);
   const [address] = host.listenAddresses();
@@ -142,6 +144,13 @@ async function main(): Promise<number> {
   endings.push(kubo.stop);
   await host.connect(kubo.address);
   blockChecks(host, kubo);
+}
+
+async function main(only: string | undefined): Promise<number> {
+  if (only !== 'gguf') await addNetworkChecks();
+  const gguf = ggufChecks();
+  endings.push(gguf.end);
+  checks.push(...gguf.checks);
   let failed = 0;
   for (const { name, run } of checks) {
     try {
@@ -157,7 +166,7 @@ async function main(): Promise<number> {
 }
 
 try {
-  process.exitCode = await main();
+  process.exitCode = await main(process.argv[2]);
 } catch (error) {
   console.error(error instanceof Error ? error.message : String(error));
   process.exitCode = 1;
