@@ -146,6 +146,8 @@ contract Swarm is Actors {
         uint256 key = providers[who % 4];
         address provider = vm.addr(key);
         if (staking.getLock(staking.servingLockId(provider)).amountWei == 0) return;
+        // Clients order from nobody whose bond is on its way out: it may be gone before a lie is seen.
+        if (staking.getAccount(provider).servingExitAt != 0) return;
         uint256 clientKey = 1 + client % 2;
         uint256 compute = bound(price, 0, 1e15);
         uint256 fee = 1_000_000 * bound(price, 1, 1e9);
