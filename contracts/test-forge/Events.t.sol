@@ -12,6 +12,7 @@ import {IReferee} from "../src/interfaces/IReferee.sol";
 import {IStaking} from "../src/interfaces/IStaking.sol";
 import {ITaskEscrow} from "../src/interfaces/ITaskEscrow.sol";
 import {Vm, vm} from "./Base.sol";
+import {Packing, ScoreEvidence} from "./Packing.sol";
 import {Training} from "./Training.sol";
 
 /// @title Whatever happens is said: nodes follow the contracts by their events alone
@@ -256,10 +257,10 @@ contract EventsTest is Training {
         vm.prank(address(referee));
         epochs.withhold(OTHER, 5, client);
         vm.prank(ACTOR);
-        epochs.anchor(1, rootOfOne(abi.encode(uint256(0), OTHER, uint256(9))), 1, 9, "receipts", 1, "manifest");
+        anchorAs(1, payoutRoot(OTHER, 9), 1, 9, "receipts", 1);
         vm.warp(epochs.getEpoch(1).finalisableAt);
         epochs.finalise(1);
-        epochs.claim(OTHER, 9, 0, new bytes32[](0));
+        claimOnly(OTHER, 9);
         logs = vm.getRecordedLogs();
         from = address(epochs);
         _said(logs, from, IEpochs.Withheld.selector, 1, "Withheld");
@@ -276,14 +277,13 @@ contract EventsTest is Training {
         stakeOf(provider, 50 ether, PROVIDER);
         vm.prank(provider);
         staking.registerServing();
-        IReferee.ScoreEvidence memory evidence =
-            answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), address(0xc0), 1, 1);
-        uint256 judgementId = challenge(ACTOR, evidence);
+        ScoreEvidence memory evidence = answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), address(0xc0), 1, 1);
+        challenge(ACTOR, Packing.pack(evidence));
         stakeOf(ACTOR, 50 ether, 0);
         bytes32 receipts = rootOfOne(abi.encode(referee.receiptHashOf(evidence.receipt)));
         vm.prank(ACTOR);
-        epochs.anchor(1, "root", 1, 0, receipts, 1, "manifest");
-        referee.withholdLeaf(judgementId, 1, 0, new bytes32[](0));
+        anchorAs(1, "root", 1, 0, receipts, 1);
+        referee.withholdLeaf(judgedLeaf(evidence), 1, 0, new bytes32[](0));
         IReferee.EquivocationEvidence memory two;
         two.first = evidence.receipt;
         two.second = abi.decode(abi.encode(evidence.receipt), (IReferee.Receipt));

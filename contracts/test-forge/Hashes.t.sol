@@ -9,8 +9,10 @@ import {Training} from "./Training.sol";
 
 /// @title What the contracts hash and have signed, field by field as docs/protocol.md writes it
 contract HashesTest is Training {
+    string private constant ANSWER =
+        "Answer(bytes32 requestId,address client,address provider,bytes32 promptHash,bytes32 outputHash,uint32 promptTokens,uint32 outputTokens,bytes32 spanRoot,uint32 spanCount,uint256 computeWei,uint256 feeWei)";
     string private constant RECEIPT =
-        "Receipt(bytes32 requestId,address client,address provider,bytes32 adapterId,bytes32 promptHash,bytes32 outputHash,uint32 promptTokens,uint32 outputTokens,bytes32 querySketchHash,uint256 queryNorm,bytes32 scoreRoot,uint32 scoreCount,bytes32 spanRoot,uint32 spanCount,uint256 computeWei,uint256 feeWei,uint64 issuedAt)";
+        "Receipt(bytes32 adapterId,bytes32 querySketchHash,uint256 queryNorm,bytes32 scoreRoot,uint32 scoreCount,uint64 issuedAt,Answer answer)";
 
     function setUp() external {
         staff(4);
@@ -60,11 +62,22 @@ contract HashesTest is Training {
         );
     }
 
-    function testFuzz_receiptDigest(IReferee.Receipt memory receipt) external view {
-        // Every field of the struct is one word.
-        bytes32 expected = keccak256(abi.encodePacked(keccak256(bytes(RECEIPT)), abi.encode(receipt)));
-        check(referee.receiptHashOf(receipt) == expected, "hash");
-        check(referee.receiptDigest(receipt) == _typed(address(referee), expected), "digest");
+    function testFuzz_receiptDigest(IReferee.Receipt memory r) external view {
+        bytes32 answer_ = keccak256(
+            bytes.concat(
+                abi.encode(keccak256(bytes(ANSWER)), r.requestId, r.client, r.provider, r.promptHash, r.outputHash),
+                abi.encode(r.promptTokens, r.outputTokens, r.spanRoot, r.spanCount, r.computeWei, r.feeWei)
+            )
+        );
+        bytes32 kind = keccak256(bytes.concat(bytes(RECEIPT), bytes(ANSWER)));
+        bytes32 expected = keccak256(
+            bytes.concat(
+                abi.encode(kind, r.adapterId, r.querySketchHash, r.queryNorm),
+                abi.encode(r.scoreRoot, r.scoreCount, r.issuedAt, answer_)
+            )
+        );
+        check(referee.receiptHashOf(r) == expected, "hash");
+        check(referee.receiptDigest(r) == _typed(address(referee), expected), "digest");
     }
 
     // ---------------------------------------------------------------- ids and commitments
@@ -112,7 +125,7 @@ contract HashesTest is Training {
         check(datanets.createDatanet(0, 0, "") == datanet, "datanet");
     }
 
-    function testFuzz_evidenceBondsAndPayouts(address account, bytes32 evidence, uint256 index, uint256 wei_)
+    function testFuzz_evidenceBondsAndPayouts(address account, bytes32 evidence, uint256 index, uint256[2] memory wei_)
         external
         view
     {
@@ -121,7 +134,7 @@ contract HashesTest is Training {
         bytes32 bond = keccak256(abi.encode(keccak256("openledger/serving/1"), account));
         check(staking.servingLockId(account) == bond, "serving");
         bytes32 leaf = keccak256(abi.encodePacked(bytes1(0), abi.encode(index, account, wei_)));
-        check(epochs.payoutLeaf(index, account, wei_) == leaf, "payout");
+        check(epochs.payoutLeaf(index, account, wei_[0], wei_[1]) == leaf, "payout");
     }
 
     // ---------------------------------------------------------------- draws

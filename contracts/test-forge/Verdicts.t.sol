@@ -56,14 +56,18 @@ contract VerdictsTest is Evidence {
     }
 
     function _slashed(IReferee.VerdictKind kind, bytes32 subject) private view {
+        _slashed(kind, subject, _lockWei);
+    }
+
+    function _slashed(IReferee.VerdictKind kind, bytes32 subject, uint256 amountWei) private view {
         same(bondWei(), 0, "the bond is gone");
         IReferee.Verdict memory verdict = referee.verdictOf(kind, subject);
         check(verdict.provider == vm.addr(PROVIDER_KEY) && verdict.challenger == CHALLENGER, "who");
-        same(verdict.slashedWei, _lockWei, "slashed");
+        same(verdict.slashedWei, amountWei, "slashed");
         same(verdict.judgedAt, vm.getBlockTimestamp(), "when");
-        same(staking.credits(CHALLENGER), _lockWei * 4 / 10, "challenger");
-        same(staking.credits(vm.addr(CLIENT_KEY)), _lockWei / 10, "client");
-        same(staking.burnedWei(), _lockWei / 2, "burned");
+        same(staking.credits(CHALLENGER), amountWei * 4 / 10, "challenger");
+        same(staking.credits(vm.addr(CLIENT_KEY)), amountWei / 10, "client");
+        same(staking.burnedWei(), amountWei / 2, "burned");
         // Those who were left out or paid wrongly answer for nothing.
         for (uint256 i = 0; i < 6; i++) same(epochs.withheldWei(vm.addr(41 + i)), 0, "withheld");
     }
@@ -287,9 +291,10 @@ contract VerdictsTest is Evidence {
             return;
         }
         challengeEquivocation(equivocation(first, second), 0);
-        _slashed(
-            IReferee.VerdictKind.Equivocation, keccak256(abi.encode(vm.addr(PROVIDER_KEY), first.requestId))
-        );
+        // All stake is this owner's 100 OPEN: the lock, and 5 % + 3 times the lock's share of it.
+        uint256 moreWei = 5 ether + 3 * _lockWei;
+        bytes32 subject = keccak256(abi.encode(vm.addr(PROVIDER_KEY), first.requestId));
+        _slashed(IReferee.VerdictKind.Equivocation, subject, _lockWei + moreWei);
         // A third receipt for the request shows the same fault again.
         second.outputHash = keccak256(abi.encode(output));
         challengeEquivocation(equivocation(first, second), IReferee.RefereeVerdictKnown.selector);

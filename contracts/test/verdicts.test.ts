@@ -316,6 +316,22 @@ describe('Referee: records left out', () => {
     );
     await assertSafe();
   });
+
+  test('RefereeQuerySketchMismatch, RefereeSketchLength: the sketches are those that were signed', async () => {
+    const some = honestOrder([1, 2]);
+    const evidence = await omissionOf(answerOf([some[0]!]), some[1]!);
+    await refuses(
+      accuse('challengeOmission', { ...evidence, querySketch: sketchBytes(seededSketch(2)) }),
+      'RefereeQuerySketchMismatch',
+    );
+    const short = { ...evidence.sketchLeaf, sketch: new Uint8Array(255) };
+    await refuses(
+      accuse('challengeOmission', { ...evidence, sketchLeaf: short }),
+      'RefereeSketchLength',
+      [255n],
+    );
+    await assertSafe();
+  });
 });
 
 describe('Referee: division', () => {
