@@ -47,8 +47,13 @@ const wiring: Record<ContractName, readonly (readonly [getter: string, ContractN
     ['taskEscrow', 'TaskEscrow'],
     ['referee', 'Referee'],
     ['epochs', 'Epochs'],
+    ['datanets', 'DatanetRegistry'],
   ],
-  DatanetRegistry: [],
+  DatanetRegistry: [
+    ['parameters', 'Parameters'],
+    ['staking', 'Staking'],
+    ['referee', 'Referee'],
+  ],
   ModelRegistry: [['taskEscrow', 'TaskEscrow']],
   TaskEscrow: [
     ['parameters', 'Parameters'],

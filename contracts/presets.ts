@@ -96,6 +96,8 @@ export const presets: Record<PresetName, ParametersValues> = {
       trainingLockWei: 20n * OPEN_WEI,
       abandonBondWei: 2n * OPEN_WEI,
       maxStakers: 64n,
+      // The story's curator holds no stake.
+      versionLockWei: 0n,
     },
     timing: {
       challengeWindowSeconds: 12n,
@@ -125,6 +127,7 @@ export const presets: Record<PresetName, ParametersValues> = {
       trainingLockWei: 200n * OPEN_WEI,
       abandonBondWei: 20n * OPEN_WEI,
       maxStakers: 1_000n,
+      versionLockWei: 20n * OPEN_WEI,
     },
     timing: {
       challengeWindowSeconds: 1n * HOUR,
@@ -154,6 +157,7 @@ export const presets: Record<PresetName, ParametersValues> = {
       trainingLockWei: 5_000n * OPEN_WEI,
       abandonBondWei: 500n * OPEN_WEI,
       maxStakers: 10_000n,
+      versionLockWei: 500n * OPEN_WEI,
     },
     timing: {
       challengeWindowSeconds: 1n * DAY,

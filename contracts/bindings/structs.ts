@@ -61,6 +61,44 @@ export type DatanetRegistryDatanetInput = {
   readonly name: string;
 };
 
+export type DatanetRegistryPlacedRecord = {
+  readonly contributor: string;
+  readonly registeredAt: bigint;
+  readonly cluster: bigint;
+  readonly index: bigint;
+  readonly proof: readonly string[];
+  readonly contributionId: bigint;
+  readonly position: bigint;
+  readonly recordProof: readonly string[];
+};
+
+export type DatanetRegistryPlacedRecordInput = {
+  readonly contributor: string;
+  readonly registeredAt: BigNumberish;
+  readonly cluster: BigNumberish;
+  readonly index: BigNumberish;
+  readonly proof: readonly BytesLike[];
+  readonly contributionId: BigNumberish;
+  readonly position: BigNumberish;
+  readonly recordProof: readonly BytesLike[];
+};
+
+export type DatanetRegistrySeparationEvidence = {
+  readonly datanetId: string;
+  readonly version: bigint;
+  readonly recordHash: string;
+  readonly first: DatanetRegistryPlacedRecord;
+  readonly second: DatanetRegistryPlacedRecord;
+};
+
+export type DatanetRegistrySeparationEvidenceInput = {
+  readonly datanetId: BytesLike;
+  readonly version: BigNumberish;
+  readonly recordHash: BytesLike;
+  readonly first: DatanetRegistryPlacedRecordInput;
+  readonly second: DatanetRegistryPlacedRecordInput;
+};
+
 export type DatanetRegistryVersion = {
   readonly root: string;
   readonly manifest: string;
@@ -299,6 +337,7 @@ export type ParametersBonds = {
   readonly trainingLockWei: bigint;
   readonly abandonBondWei: bigint;
   readonly maxStakers: bigint;
+  readonly versionLockWei: bigint;
 };
 
 export type ParametersBondsInput = {
@@ -307,6 +346,7 @@ export type ParametersBondsInput = {
   readonly trainingLockWei: BigNumberish;
   readonly abandonBondWei: BigNumberish;
   readonly maxStakers: BigNumberish;
+  readonly versionLockWei: BigNumberish;
 };
 
 export type ParametersFees = {

@@ -4,15 +4,27 @@ pragma solidity 0.8.37;
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
+import {IParameters} from "./interfaces/IParameters.sol";
+import {IReferee} from "./interfaces/IReferee.sol";
+import {IStaking} from "./interfaces/IStaking.sol";
+import {CommittedEvidence} from "./libraries/CommittedEvidence.sol";
+import {Locks} from "./libraries/Locks.sol";
+import {MerkleTree} from "./libraries/MerkleTree.sol";
 
 /// @title Datanets, their contributions and their versions
 /// @notice A contribution is committed under its contributor's signature before anybody sees its records, so that the
-/// time of the commit decides who was first. Versions are Merkle roots; versions and contributions count from 1.
+/// time of the commit decides who was first. Versions are Merkle roots; versions and contributions count from 1. What
+/// records are worth is nobody's fault here: only an author that put the same bytes into two clusters of a version,
+/// having seen both before, loses the stake that it locked for that version.
 contract DatanetRegistry is IDatanetRegistry, EIP712 {
     bytes32 private constant DATANET_TAG = keccak256("openledger/datanet/1");
     bytes32 private constant CONTRIBUTION_TAG = keccak256("openledger/contribution/1");
     bytes32 private constant CONTRIBUTION_TYPE =
         keccak256("Contribution(bytes32 datanetId,address contributor,bytes32 commitment,uint32 recordCount)");
+
+    IParameters public immutable parameters;
+    IStaking public immutable staking;
+    IReferee public immutable referee;
 
     bytes32[] private _datanetIds;
     mapping(bytes32 datanetId => Datanet) private _datanets;
@@ -21,8 +33,17 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
     mapping(uint256 contributionId => Contribution) private _contributions;
     mapping(address contributor => mapping(bytes32 commitment => bool)) private _known;
     uint256 public contributionTotal;
+    /// @notice Second of a contribution's first reveal; 0 while its records are hidden.
+    mapping(uint256 contributionId => uint64) public revealedAt;
+    /// @notice Second from which what a version's author locked for it may be released; 0 if it locked nothing.
+    mapping(bytes32 datanetId => mapping(uint32 version => uint64)) public heldUntil;
+    mapping(bytes32 pairKey => bool) private _merged;
 
-    constructor() EIP712("OpenLedger", "1") {}
+    constructor(IParameters parameters_, IStaking staking_, IReferee referee_) EIP712("OpenLedger", "1") {
+        parameters = parameters_;
+        staking = staking_;
+        referee = referee_;
+    }
 
     modifier onlyCurator(bytes32 datanetId) {
         address curator = _existing(datanetId).curator;
@@ -90,6 +111,7 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
         );
         bytes32 computed = commitmentOf(entry.datanetId, contributor, recordsRoot, entry.recordCount, salt);
         require(computed == entry.commitment, DatanetRegistryCommitmentMismatch(entry.commitment, computed));
+        if (entry.state == ContributionState.Committed) revealedAt[contributionId] = uint64(block.timestamp);
         entry.state = ContributionState.Revealed;
         entry.recordsRoot = recordsRoot;
         entry.salt = salt;
@@ -134,7 +156,7 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
         emit ContributionRevoked(contributionId, entry.datanetId, msg.sender, reason);
     }
 
-    /// @notice The curator publishes the next version: the root over its record leaves.
+    /// @notice The curator publishes the next version, the root over its record leaves, and locks stake for its clusters.
     function publishVersion(bytes32 datanetId, bytes32 root, uint32 recordCount, bytes32 manifest)
         external
         onlyCurator(datanetId)
@@ -144,6 +166,52 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
         version = ++_datanets[datanetId].versionCount;
         _versions[datanetId][version] = Version(root, manifest, recordCount, uint64(block.timestamp));
         emit VersionPublished(datanetId, version, root, recordCount, manifest);
+        uint256 lockWei = parameters.bonds().versionLockWei;
+        if (lockWei == 0) return version;
+        heldUntil[datanetId][version] = uint64(block.timestamp + parameters.timing().challengeWindowSeconds);
+        staking.lock(msg.sender, Locks.version(datanetId, version), lockWei);
+    }
+
+    /// @notice Returns what is left of a version's lock to its author's free stake, after the challenge window that held
+    /// when it was published; anybody may send it.
+    function releaseVersion(bytes32 datanetId, uint32 version) external {
+        uint256 until = heldUntil[datanetId][version];
+        require(
+            until > 0 && block.timestamp >= until, DatanetRegistryVersionHeld(datanetId, version, until)
+        );
+        delete heldUntil[datanetId][version];
+        uint256 amountWei = staking.unlock(Locks.version(datanetId, version));
+        emit VersionReleased(datanetId, version, amountWei);
+    }
+
+    /// @notice Merges two clusters of a version that hold the same record, and slashes what its author still has locked for
+    /// it. Both records were revealed before the version was published, so that its author had seen them. The evidence is
+    /// committed with the Referee first; nobody was wronged in particular, so the requester's part is burned.
+    function mergeClusters(SeparationEvidence calldata evidence) external returns (uint256 slashedWei) {
+        _checkCommitted();
+        bytes32 datanetId = evidence.datanetId;
+        Version memory published = getVersion(datanetId, evidence.version);
+        PlacedRecord calldata first = evidence.first;
+        PlacedRecord calldata second = evidence.second;
+        require(
+            first.cluster != second.cluster,
+            DatanetRegistryNotSeparated(evidence.recordHash, first.cluster, second.cluster)
+        );
+        bytes32 key = _pairKey(datanetId, evidence.version, first.cluster, second.cluster);
+        require(!_merged[key], DatanetRegistryAlreadyMerged(first.cluster, second.cluster));
+        _checkPlaced(published, datanetId, evidence.recordHash, first);
+        _checkPlaced(published, datanetId, evidence.recordHash, second);
+        _merged[key] = true;
+        slashedWei = staking.slash(Locks.version(datanetId, evidence.version), msg.sender, address(0));
+        emit ClustersMerged(
+            datanetId,
+            evidence.version,
+            msg.sender,
+            evidence.recordHash,
+            first.cluster,
+            second.cluster,
+            slashedWei
+        );
     }
 
     // ---------------------------------------------------------------- views
@@ -192,9 +260,18 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
         for (uint256 i = 0; i < ids.length; i++) page[i] = _contributions[ids[i]];
     }
 
-    function getVersion(bytes32 datanetId, uint32 version) external view returns (Version memory found) {
+    function getVersion(bytes32 datanetId, uint32 version) public view returns (Version memory found) {
         found = _versions[datanetId][version];
         require(found.publishedAt > 0, DatanetRegistryUnknownVersion(datanetId, version));
+    }
+
+    /// @notice Whether two clusters of a version were shown to hold the same record, in either order.
+    function areMerged(bytes32 datanetId, uint32 version, uint32 cluster, uint32 otherCluster)
+        external
+        view
+        returns (bool)
+    {
+        return _merged[_pairKey(datanetId, version, cluster, otherCluster)];
     }
 
     /// @notice The commitment of docs/protocol.md section 2.
@@ -238,6 +315,57 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
         require(
             entry.state == ContributionState.Revealed, DatanetRegistryWrongState(contributionId, entry.state)
         );
+    }
+
+    function _checkCommitted() private view {
+        (bytes32 commitment, uint256 fromBlock) = CommittedEvidence.ofCall(referee, parameters);
+        require(fromBlock > 0, DatanetRegistryEvidenceNotCommitted(commitment));
+        require(block.number >= fromBlock, DatanetRegistryEvidenceTooEarly(commitment, fromBlock));
+    }
+
+    /// @dev The record stands in the version, and in a contribution to its datanet that was shown in an earlier block.
+    function _checkPlaced(
+        Version memory published,
+        bytes32 datanetId,
+        bytes32 recordHash,
+        PlacedRecord calldata placed
+    ) private view {
+        Contribution storage entry = _entry(placed.contributionId);
+        uint256 shownAt = revealedAt[placed.contributionId];
+        require(
+            entry.datanetId == datanetId && shownAt > 0 && shownAt < published.publishedAt,
+            DatanetRegistryNotRevealedBefore(placed.contributionId, published.publishedAt)
+        );
+        _checkProof(
+            entry.recordsRoot, abi.encode(recordHash), placed.position, entry.recordCount, placed.recordProof
+        );
+        _checkProof(
+            published.root,
+            abi.encode(recordHash, placed.contributor, placed.cluster, placed.registeredAt),
+            placed.index,
+            published.recordCount,
+            placed.proof
+        );
+    }
+
+    function _checkProof(bytes32 root, bytes memory leaf, uint256 index, uint256 count, bytes32[] calldata proof)
+        private
+        pure
+    {
+        require(
+            MerkleTree.verify(root, MerkleTree.leaf(leaf), index, count, proof),
+            DatanetRegistryProofInvalid(root, index)
+        );
+    }
+
+    function _pairKey(bytes32 datanetId, uint32 version, uint32 cluster, uint32 otherCluster)
+        private
+        pure
+        returns (bytes32)
+    {
+        (uint32 low, uint32 high) =
+            cluster < otherCluster ? (cluster, otherCluster) : (otherCluster, cluster);
+        return keccak256(abi.encode(datanetId, version, low, high));
     }
 
     function _pageSize(uint256 length, uint256 from, uint256 count) private pure returns (uint256) {

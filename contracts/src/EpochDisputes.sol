@@ -6,6 +6,7 @@ import {IEpochDisputes} from "./interfaces/IEpochDisputes.sol";
 import {IEpochs} from "./interfaces/IEpochs.sol";
 import {IParameters} from "./interfaces/IParameters.sol";
 import {IReferee} from "./interfaces/IReferee.sol";
+import {CommittedEvidence} from "./libraries/CommittedEvidence.sol";
 import {MerkleTree} from "./libraries/MerkleTree.sol";
 
 /// @title Disputes about an anchored epoch, each decided by one transaction
@@ -169,12 +170,9 @@ contract EpochDisputes is IEpochDisputes, Credits {
 
     // ---------------------------------------------------------------- inside
 
-    /// @dev The evidence is everything after the function's selector; it was committed with the Referee.
     function _checkCommitted() private view {
-        bytes32 commitment = referee.evidenceCommitmentOf(msg.sender, keccak256(msg.data[4:]));
-        uint256 committedIn = referee.evidenceBlock(commitment);
-        require(committedIn > 0, EpochDisputesEvidenceNotCommitted(commitment));
-        uint256 fromBlock = committedIn + parameters.timing().evidenceDelayBlocks;
+        (bytes32 commitment, uint256 fromBlock) = CommittedEvidence.ofCall(referee, parameters);
+        require(fromBlock > 0, EpochDisputesEvidenceNotCommitted(commitment));
         require(block.number >= fromBlock, EpochDisputesEvidenceTooEarly(commitment, fromBlock));
     }
 

@@ -221,6 +221,11 @@ contract Parameters is IParameters, Ownable2Step {
         require(
             b.abandonBondWei < b.trainingLockWei, ParametersBondNotBelowLock(b.abandonBondWei, b.trainingLockWei)
         );
+        // Whoever publishes what others contributed risks no more than whoever trains on it.
+        require(
+            b.versionLockWei <= b.trainingLockWei,
+            ParametersVersionLockTooHigh(b.versionLockWei, b.trainingLockWei)
+        );
         require(
             b.maxStakers >= 1 && b.maxStakers <= MAX_STAKERS, ParametersStakersOutOfBounds(b.maxStakers)
         );

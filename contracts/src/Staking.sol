@@ -29,6 +29,7 @@ contract Staking is IStaking, Credits, WorkerKeys {
     address public immutable taskEscrow;
     address public immutable referee;
     address public immutable epochs;
+    address public immutable datanets;
 
     struct Holding {
         uint128 freeWei;
@@ -61,18 +62,14 @@ contract Staking is IStaking, Credits, WorkerKeys {
     // What faults took lately.
     SlashWindow.Window private _slashed;
 
-    modifier onlyTaskEscrow() {
-        require(msg.sender == taskEscrow, StakingUnauthorised(msg.sender));
-        _;
-    }
-
-    constructor(IParameters parameters_, address taskEscrow_, address referee_, address epochs_) {
+    constructor(IParameters parameters_, address taskEscrow_, address referee_, address epochs_, address datanets_) {
         // So that the first slash pays no more for its slot than any other.
         _slashed.startedAt = uint64(block.timestamp);
         parameters = parameters_;
         taskEscrow = taskEscrow_;
         referee = referee_;
         epochs = epochs_;
+        datanets = datanets_;
     }
 
     // ---------------------------------------------------------------- owner of the stake
@@ -160,10 +157,11 @@ contract Staking is IStaking, Credits, WorkerKeys {
         releaseServingOf(msg.sender);
     }
 
-    // ---------------------------------------------------------------- task escrow, referee and epochs
+    // ---------------------------------------------------------------- task escrow, referee, epochs, datanets
 
     /// @notice Locks free stake that `account` works with under an unused id.
-    function lock(address account, bytes32 lockId, uint256 amountWei) external onlyTaskEscrow {
+    function lock(address account, bytes32 lockId, uint256 amountWei) external {
+        require(msg.sender == taskEscrow || msg.sender == datanets, StakingUnauthorised(msg.sender));
         _lock(_acting(account), lockId, amountWei);
     }
 
@@ -179,12 +177,16 @@ contract Staking is IStaking, Credits, WorkerKeys {
 
     /// @notice Returns what is left under an id to its owner's free stake; nothing left is not an error.
     function unlock(bytes32 lockId) external returns (uint256) {
-        require(msg.sender == taskEscrow || msg.sender == epochs, StakingUnauthorised(msg.sender));
+        require(
+            msg.sender == taskEscrow || msg.sender == epochs || msg.sender == datanets,
+            StakingUnauthorised(msg.sender)
+        );
         return _unlock(lockId);
     }
 
     /// @notice Takes part of a lock: half to the beneficiary's credits, half (and an odd wei) burned.
-    function forfeit(bytes32 lockId, uint256 amountWei, address beneficiary) external onlyTaskEscrow {
+    function forfeit(bytes32 lockId, uint256 amountWei, address beneficiary) external {
+        require(msg.sender == taskEscrow, StakingUnauthorised(msg.sender));
         Lock storage held = _locks[lockId];
         require(amountWei <= held.amountWei, StakingLockShort(lockId, amountWei, held.amountWei));
         address owner = held.owner;
@@ -200,7 +202,8 @@ contract Staking is IStaking, Credits, WorkerKeys {
     /// requester is the zero address and its part is burned.
     function slash(bytes32 lockId, address challenger, address requester) external returns (uint256 amountWei) {
         require(
-            msg.sender == referee || msg.sender == taskEscrow || msg.sender == epochs, StakingUnauthorised(msg.sender)
+            msg.sender == referee || msg.sender == taskEscrow || msg.sender == epochs || msg.sender == datanets,
+            StakingUnauthorised(msg.sender)
         );
         return _slash(lockId, challenger, requester, parameters.slashing());
     }

@@ -124,6 +124,14 @@ contract ParametersTest is World {
         _change(values, refusal);
     }
 
+    function testFuzz_change_versionLock(uint128 lockWei, bool atTheLimit) external {
+        IParameters.Values memory values = parameters.all();
+        uint128 most = values.bonds.trainingLockWei;
+        values.bonds.versionLockWei = atTheLimit ? most : lockWei;
+        bool right = values.bonds.versionLockWei <= most;
+        _change(values, right ? bytes4(0) : IParameters.ParametersVersionLockTooHigh.selector);
+    }
+
     function testFuzz_change_stakers(uint32 most) external {
         IParameters.Values memory values = parameters.all();
         values.bonds.maxStakers = uint32(bound(most, 0, 131_072));

@@ -210,7 +210,7 @@ contract WorkersTest is World {
         (bytes memory a, bytes memory b) = (signature(OWNER_KEY, digest), signature(WORKER_KEY, digest));
         vm.expectPartialRevert(IStaking.StakingKeySignerMismatch.selector);
         staking.setWorker(_owner(), _worker(), deadline, a, b);
-        Staking other = new Staking(parameters, address(tasks), address(referee), address(epochs));
+        Staking other = new Staking(parameters, address(tasks), address(referee), address(epochs), address(datanets));
         digest = other.workerDigest(_owner(), _worker(), 0, deadline);
         (a, b) = (signature(OWNER_KEY, digest), signature(WORKER_KEY, digest));
         vm.expectPartialRevert(IStaking.StakingKeySignerMismatch.selector);

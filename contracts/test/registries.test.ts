@@ -384,6 +384,10 @@ describe('Parameters', () => {
       { ...local, bonds: { ...bonds, abandonBondWei: bonds.trainingLockWei } },
     ],
     ['ParametersBondZero', { ...local, bonds: { ...bonds, minStakeWei: 0n } }],
+    [
+      'ParametersVersionLockTooHigh',
+      { ...local, bonds: { ...bonds, versionLockWei: bonds.trainingLockWei + 1n } },
+    ],
     ['ParametersStakersOutOfBounds', { ...local, bonds: { ...bonds, maxStakers: 65_537n } }],
     // Twice 30 + 30 + 120 + 30 + 12 + 3 + 5.
     ['ParametersThawTooShort', { ...local, timing: { ...timing, thawSeconds: 459n } }],

@@ -155,7 +155,9 @@ async function bringRound(chain: Chain, taskId: bigint) {
 
 /** Fills the list of verifiers as far as the parameters allow, and draws a committee. */
 async function draw(chain: Chain, client: Wallet, provider: Wallet) {
-  const { maxStakers } = await chain.contracts.Parameters.bonds();
+  const { maxStakers, versionLockWei } = await chain.contracts.Parameters.bonds();
+  // Too little to be listed: it is for the version that the client publishes.
+  if (versionLockWei > 0n) await chain.send(client, 'Staking', 'deposit', [], versionLockWei);
   const most = Math.min(VERIFIERS, Number(maxStakers));
   const to = chain.deployment.contracts.Staking;
   const calls = [

@@ -46,6 +46,28 @@ interface IDatanetRegistry {
         uint64 publishedAt;
     }
 
+    /// @notice A record in a version (docs/protocol.md section 2) and in the contribution that it came in.
+    /// @param index Its place in the version; `proof` leads from there to the version's root.
+    /// @param position Its place in the contribution; `recordProof` leads from there to the contribution's recordsRoot.
+    struct PlacedRecord {
+        address contributor;
+        uint64 registeredAt;
+        uint32 cluster;
+        uint32 index;
+        bytes32[] proof;
+        uint256 contributionId;
+        uint32 position;
+        bytes32[] recordProof;
+    }
+
+    struct SeparationEvidence {
+        bytes32 datanetId;
+        uint32 version;
+        bytes32 recordHash;
+        PlacedRecord first;
+        PlacedRecord second;
+    }
+
     event DatanetCreated(bytes32 indexed datanetId, address indexed curator, bytes32 licence, bytes32 policyHash, string name);
     event ContributionCommitted(
         uint256 indexed contributionId,
@@ -75,7 +97,25 @@ interface IDatanetRegistry {
     event VersionPublished(
         bytes32 indexed datanetId, uint32 indexed version, bytes32 root, uint32 recordCount, bytes32 manifest
     );
+    /// @notice Two clusters of a version are one; its author lost what it had locked for that version.
+    event ClustersMerged(
+        bytes32 indexed datanetId,
+        uint32 indexed version,
+        address indexed challenger,
+        bytes32 recordHash,
+        uint32 cluster,
+        uint32 otherCluster,
+        uint256 slashedWei
+    );
+    event VersionReleased(bytes32 indexed datanetId, uint32 indexed version, uint256 amountWei);
 
+    error DatanetRegistryEvidenceNotCommitted(bytes32 commitment);
+    error DatanetRegistryEvidenceTooEarly(bytes32 commitment, uint256 fromBlock);
+    error DatanetRegistryNotSeparated(bytes32 recordHash, uint256 cluster, uint256 otherCluster);
+    error DatanetRegistryAlreadyMerged(uint256 cluster, uint256 otherCluster);
+    error DatanetRegistryProofInvalid(bytes32 root, uint256 index);
+    error DatanetRegistryNotRevealedBefore(uint256 contributionId, uint256 publishedAt);
+    error DatanetRegistryVersionHeld(bytes32 datanetId, uint256 version, uint256 until);
     error DatanetRegistryAlreadyRevoked(uint256 contributionId);
     error DatanetRegistryNotConcerned(address sender, address contributor, address curator);
     error DatanetRegistryUnknownDatanet(bytes32 datanetId);
@@ -106,7 +146,15 @@ interface IDatanetRegistry {
     function publishVersion(bytes32 datanetId, bytes32 root, uint32 recordCount, bytes32 manifest)
         external
         returns (uint32 version);
+    function mergeClusters(SeparationEvidence calldata evidence) external returns (uint256 slashedWei);
+    function releaseVersion(bytes32 datanetId, uint32 version) external;
 
+    function revealedAt(uint256 contributionId) external view returns (uint64);
+    function heldUntil(bytes32 datanetId, uint32 version) external view returns (uint64);
+    function areMerged(bytes32 datanetId, uint32 version, uint32 cluster, uint32 otherCluster)
+        external
+        view
+        returns (bool);
     function datanetCount() external view returns (uint256);
     function datanetIds(uint256 from, uint256 count) external view returns (bytes32[] memory);
     function getDatanet(bytes32 datanetId) external view returns (Datanet memory);

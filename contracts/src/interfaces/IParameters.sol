@@ -46,12 +46,14 @@ interface IParameters {
         uint32 verifierRewardPpm;
     }
 
+    /// @param versionLockWei What answers for the clusters of a version of a datanet; 0 where nothing does.
     struct Bonds {
         uint128 minStakeWei;
         uint128 servingLockWei;
         uint128 trainingLockWei;
         uint128 abandonBondWei;
         uint32 maxStakers;
+        uint128 versionLockWei;
     }
 
     /// @notice How often work is done again, and how often a task is planted whose answer is known. Nodes read it.
@@ -103,6 +105,7 @@ interface IParameters {
     error ParametersTaskRuleZero();
     error ParametersBondNotBelowLock(uint256 abandonBondWei, uint256 trainingLockWei);
     error ParametersBondZero();
+    error ParametersVersionLockTooHigh(uint256 versionLockWei, uint256 trainingLockWei);
     error ParametersStakersOutOfBounds(uint256 maxStakers);
     error ParametersThawTooShort(uint256 thawSeconds, uint256 neededSeconds);
     error ParametersBelowSlashingFloor(uint256 givenSeconds, uint256 floorSeconds);
