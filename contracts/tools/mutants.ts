@@ -25,7 +25,16 @@ const CONTRACTS = join(COPY, 'contracts');
 /** Names the sources that the copy was compiled from, while no mutant's code is in it. */
 const CLEAN = join(COPY, '.cache', 'clean');
 const ARTIFACTS = join(COPY, '.cache', 'forge', 'out');
-const COPIED = ['contracts', 'crypto', 'protocol', 'docs', 'runtime', 'bin', 'package.json', 'foundry.toml'];
+const COPIED = [
+  'contracts',
+  'crypto',
+  'protocol',
+  'docs',
+  'runtime',
+  'bin',
+  'package.json',
+  'foundry.toml',
+];
 const TS = ['-C', 'source', '--import', './bin/polyfill.mjs', '--import', 'tsx'];
 /** Suites that mention the mutated contract most are run before the others; of the TypeScript ones only these are. */
 const FIRST_SUITES = 2;
