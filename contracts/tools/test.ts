@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { coverage } from './coverage.ts';
 import { forge } from './forge.ts';
-import { CACHE, ROOT } from './foundry.ts';
+import { CACHE, foundryBinary, ROOT } from './foundry.ts';
 import { longFloats } from './long-floats.ts';
 import { mutate, placeOf } from './mutate.ts';
 
@@ -93,6 +93,8 @@ async function floats(): Promise<void> {
 
 /** Runs the tests that `npm test -- contracts` runs on each of these engines. */
 function integration(engines: readonly string[]): void {
+  // Before many test processes want it at once.
+  if (engines.includes('anvil')) foundryBinary('anvil');
   for (const engine of engines) {
     const { status, stdout } = spawnSync(
       process.execPath,
