@@ -177,8 +177,8 @@ contract EpochDisputesTest is World {
         uint32 secondWei,
         bool own
     ) external {
-        // Whoever is nobody has no part of a slash.
-        vm.assume(account > 0);
+        // Whoever is nobody has no part of a slash, and the watcher has one of its own.
+        vm.assume(account > 0 && address(account) != WATCHER);
         address was = address(account);
         uint256 beforeWei = bound(before, 0, uint256(firstWei) + secondWei);
         address a = own ? was : address(first);

@@ -277,6 +277,10 @@ export class Workshop {
             [FUZZ_RUNS.full, '--match-path', glob],
           ];
     for (const turn of turns) {
+      // forge tries what failed once again and again: what another mutant's run found says nothing of this one.
+      for (const kept of ['fuzz', 'invariant', 'test-failures']) {
+        rmSync(join(COPY, '.cache', 'forge', kept), { recursive: true, force: true });
+      }
       const done = forge([...FORGE_TEST, ...turn], FORGE_ENV, COPY, this.limitMs);
       if (done.status === 0) continue;
       if (done.signal !== null) return { outcome: 'unfinished', by: turn.join(' ') };
