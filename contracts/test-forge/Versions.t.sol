@@ -111,6 +111,18 @@ contract VersionsTest is World {
         same(staking.getAccount(CURATOR).stakeWei, 50 ether, "no stake was lost");
     }
 
+    // ---------------------------------------------------------------- locks
+
+    function test_publish_eachVersionHasALockOfItsOwn() external {
+        uint256 first = _publish("first");
+        uint256 second = _publish("second");
+        same(staking.getAccount(CURATOR).lockedWei, 2 * LOCK, "both");
+        for (uint256 number = first; number <= second; number++) {
+            bytes32 lockId = keccak256(abi.encode(keccak256("openledger/version/1"), datanetId, number));
+            same(staking.getLock(lockId).amountWei, LOCK, "its own");
+        }
+    }
+
     // ---------------------------------------------------------------- publishVersion, releaseVersion
 
     function testFuzz_publishVersion_locksWhatIsGoverned(uint128 lockWei, uint128 later) external {
