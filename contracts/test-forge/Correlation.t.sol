@@ -100,6 +100,8 @@ contract CorrelationTest is Evidence {
         check(staking.correlationFraction() <= then, "it only falls");
         vm.warp(start + 2 * _window());
         same(staking.correlationFraction(), BASE, "gone");
+        vm.warp(start + 2 * _window() + bound(later, 1, 3 * _window()));
+        same(staking.correlationFraction(), BASE, "gone for good");
     }
 
     function test_theWindowAddsUpWhatFellInTwoPeriods() external {
