@@ -1,143 +1,43 @@
-/** Referee: a wrong score is slashed to the wei and withheld, a right one is safe, evidence cannot be stolen. */
+/** Referee: a wrong score is slashed to the wei, a right one is safe, evidence cannot be stolen. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import {
-  concat,
-  dataLength,
-  dataSlice,
-  type EventLog,
-  getBytes,
-  hexlify,
-  id,
-  keccak256,
-  recoverAddress,
-  type Wallet,
-} from 'ethers';
-import { buildTree, type Hex, type MerkleTree } from '#crypto';
-import { type JudgedLeaf, judgedLeaf, type ScoreEvidence } from '#protocol';
+import { concat, dataLength, dataSlice, id, keccak256 } from 'ethers';
+import type { Hex } from '#crypto';
+import type { ScoreEvidence } from '#protocol';
 import { RefereeFault, RefereeLeafState } from '../bindings/structs.ts';
 import { encodeEvidence, evidenceCommitment } from '../evidence.ts';
-import { Reverted, startChain } from '../harness.ts';
 import { OPEN_WEI, presets } from '../presets.ts';
+import {
+  type Alter,
+  adapterId,
+  answer,
+  bob,
+  chain,
+  challenger,
+  client,
+  FEE,
+  find,
+  inflate,
+  lastVerdict,
+  proveAgainst,
+  provider,
+  Referee,
+  revertedBy,
+  Staking,
+  sketches,
+  sketchTree,
+  thief,
+} from './accused.ts';
 import {
   challenge,
   commitEvidence,
-  evidenceOf,
   packedOf,
-  type Receipt,
   receiptHash,
   recordOf,
-  type ScoreLeaf,
-  type Served,
-  type Sketch,
-  seededSketch,
   serve,
   signReceipt,
-  sketchLeafBytes,
-  sketchNear,
 } from './answers.ts';
-import {
-  anchor,
-  announce,
-  assertConserved,
-  bonds,
-  claimArgs,
-  domainOf,
-  finalise,
-  isolate,
-  PROVIDER,
-  pay,
-  publish,
-  refuses,
-  resultOf,
-  siblings,
-  stake,
-  tagged,
-  toVoting,
-  VERIFIER,
-  vote,
-} from './fixtures.ts';
-
-const chain = await startChain();
-const { Referee, Staking, Epochs } = chain.contracts;
-const [client, provider, challenger, thief, alice, bob, ...verifiers] = chain.wallets as [
-  Wallet,
-  Wallet,
-  Wallet,
-  Wallet,
-  Wallet,
-  Wallet,
-  ...Wallet[],
-];
-const FEE = 10_000_000n;
-const query = seededSketch(1);
-const sketches = [0, 1, 2, 3, 4].map(
-  (i): Sketch => ({
-    recordHash: id(`record ${i}`),
-    contributor: i % 2 === 0 ? alice.address : bob.address,
-    cluster: i,
-    registeredAt: 1_800_000_000 + i,
-    sketch: sketchNear(i + 10, query),
-  }),
-);
-// The last record has nothing to do with the query.
-sketches[4] = { ...sketches[4]!, sketch: seededSketch(99) };
-const sketchTree = buildTree(sketches.map(sketchLeafBytes));
-
-for (const wallet of verifiers) await stake(chain, wallet, VERIFIER);
-await stake(chain, provider, PROVIDER);
-await stake(chain, challenger, 0);
-await chain.send(provider, 'Staking', 'registerServing', []);
-const datanet = await publish(chain, client, sketches.length);
-const taskId = await announce(chain, client, datanet);
-const result = resultOf(hexlify(sketchTree.root), sketches.length);
-await vote(chain, await toVoting(chain, provider, taskId, result), taskId);
-const { adapterId } = await chain.contracts.TaskEscrow.getTask(taskId);
-isolate(chain);
-
-type Alter = (leaves: ScoreLeaf[], receipt: Receipt) => void;
-const answer = (alter?: Alter): Served =>
-  serve(
-    { client: client.address, provider: provider.address, adapterId, feeWei: FEE },
-    sketches.slice(0, 4),
-    alter,
-  );
-/** The evidence against a leaf, with the proof against the sketches of the whole version. */
-async function proveAgainst(served: Served, index: number): Promise<ScoreEvidence> {
-  const evidence = evidenceOf(served, index, await signReceipt(chain, provider, served.receipt));
-  const place = served.leaves[index]!.sketchIndex;
-  const sketch = sketches[place];
-  return {
-    ...evidence,
-    record: sketch === undefined ? null : recordOf(sketch, siblings(sketchTree, place)),
-  };
-}
-/** What the contract finds, with the answer open or by its hash. */
-async function find(evidence: ScoreEvidence) {
-  const open = await Referee.findScore(packedOf(evidence));
-  assert.deepEqual(await Referee.findScore(packedOf(evidence, 'hash')), open);
-  return open;
-}
-const leafOf = ({ receipt, leaf, leafIndex }: ScoreEvidence) =>
-  judgedLeaf(receipt, leaf, leafIndex);
-/** The error that refuses a call. */
-async function revertedBy(call: Promise<unknown>): Promise<Reverted> {
-  const refused = await call.then(
-    () => null,
-    (reason: unknown) => reason,
-  );
-  assert.ok(refused instanceof Reverted, String(refused));
-  return refused;
-}
-/** The last verdict that the referee logged. */
-async function lastVerdict() {
-  const { ScoreJudged } = Referee.filters;
-  const logs = await Referee.queryFilter(ScoreJudged!());
-  return (logs.at(-1) as EventLog).args;
-}
-const inflate: Alter = (leaves) => {
-  leaves[1]!.score += 1;
-};
+import { assertConserved, bonds, domainOf, refuses, siblings, tagged } from './fixtures.ts';
 
 describe('Referee: wrong leaves', () => {
   test('an inflated score is slashed and divided to the wei', async () => {
@@ -452,115 +352,5 @@ describe('Referee: evidence is bound to its sender and to an earlier block', () 
       chain.send(challenger, 'Referee', 'challengeScore', [shown]),
       'RefereeEvidenceNotCommitted',
     );
-  });
-});
-
-describe('Referee: the wrong leaf is never paid', () => {
-  async function judged(): Promise<{
-    hash: string;
-    leaf: JudgedLeaf;
-    evidence: ScoreEvidence;
-    receipts: MerkleTree;
-  }> {
-    const served = answer(inflate);
-    await pay(chain, client, provider, OPEN_WEI, FEE);
-    const evidence = await proveAgainst(served, 1);
-    const hash = receiptHash(served.receipt);
-    const hashes = [hash, id('other receipt')].sort();
-    const receipts = buildTree(hashes.map((each) => getBytes(each)));
-    return { hash, leaf: leafOf(evidence), evidence, receipts };
-  }
-  const payouts = [
-    { account: alice.address, cumulativeWei: 2n * (FEE / 10n) },
-    { account: bob.address, cumulativeWei: 2n * (FEE / 10n) },
-  ];
-  /** Bob is paid but half of what he is owed, and the client the other half. */
-  async function assertWithheld(): Promise<void> {
-    await finalise(chain, 1n);
-    const before = await chain.provider.getBalance(bob.address);
-    await chain.send(bob, 'Epochs', 'claim', [...claimArgs(payouts, 1)]);
-    assert.equal((await chain.provider.getBalance(bob.address)) - before, FEE / 10n);
-    assert.equal(await Epochs.credits(client.address), FEE / 10n);
-    await assertConserved(chain);
-  }
-
-  test('RefereeReceiptNotAnchored, RefereeAlreadyWithheld: its amount comes off the contributor, for the client', async () => {
-    const { hash, leaf, evidence, receipts } = await judged();
-    await challenge(chain, challenger, evidence);
-    await anchor(chain, challenger, payouts, receipts);
-    const place = hash < id('other receipt') ? 0 : 1;
-    const withhold = (of: JudgedLeaf, at = place) =>
-      chain.send(thief, 'Referee', 'withholdLeaf', [of, 1, at, siblings(receipts, at)]);
-    await refuses(withhold(leaf, 1 - place), 'RefereeReceiptNotAnchored', [
-      hash,
-      1n,
-      BigInt(1 - place),
-    ]);
-    for (const other of [
-      { ...leaf, amountWei: leaf.amountWei + 1n },
-      { ...leaf, client: thief.address as Hex },
-      { ...leaf, contributor: alice.address as Hex },
-    ])
-      await refuses(withhold(other), 'RefereeUnknownJudgement', [hash, 1n]);
-    await withhold(leaf);
-    await refuses(withhold(leaf), 'RefereeAlreadyWithheld', [hash, 1n]);
-    assert.equal(await Referee.stateOf(hash, 1), RefereeLeafState.Withheld);
-    await assertWithheld();
-  });
-
-  test('in an epoch that is anchored, one transaction slashes, credits and withholds', async () => {
-    const { hash, leaf, evidence, receipts } = await judged();
-    await anchor(chain, challenger, payouts, receipts);
-    const place = hash < id('other receipt') ? 0 : 1;
-    const show = async (at: number) => {
-      const args = [packedOf(evidence), 1, at, siblings(receipts, at)] as const;
-      await commitEvidence(chain, challenger, 'challengeAnchoredScore', [...args]);
-      return chain.send(challenger, 'Referee', 'challengeAnchoredScore', [...args]);
-    };
-    await refuses(show(1 - place), 'RefereeReceiptNotAnchored', [hash, 1n, BigInt(1 - place)]);
-    assert.equal(await Referee.stateOf(hash, 1), RefereeLeafState.Unjudged);
-    await show(place);
-    assert.equal(await Staking.credits(challenger.address), (bonds.servingLockWei * 4n) / 10n);
-    assert.equal(await Referee.stateOf(hash, 1), RefereeLeafState.Withheld);
-    await refuses(
-      chain.send(thief, 'Referee', 'withholdLeaf', [leaf, 1, place, siblings(receipts, place)]),
-      'RefereeAlreadyWithheld',
-    );
-    await refuses(challenge(chain, thief, evidence), 'RefereeAlreadyJudged', [hash, 1n]);
-    await assertWithheld();
-  });
-
-  test('a leaf of a receipt that no epoch anchored withholds nothing', async () => {
-    const { hash, leaf, evidence } = await judged();
-    await challenge(chain, challenger, evidence);
-    const withhold = () => chain.send(thief, 'Referee', 'withholdLeaf', [leaf, 1, 0, []]);
-    await refuses(withhold(), 'EpochsUnknownEpoch', [1n]);
-    await anchor(chain, challenger, payouts);
-    await refuses(withhold(), 'RefereeReceiptNotAnchored', [hash, 1n, 0n]);
-  });
-
-  test('an amount above the fee withholds the fee at most', async () => {
-    const served = answer((leaves) => {
-      leaves[1]!.score += 1;
-      leaves[1]!.amountWei = 1_000n * OPEN_WEI;
-    });
-    await challenge(chain, challenger, await proveAgainst(served, 1));
-    assert.equal((await lastVerdict())['amountWei'], FEE);
-  });
-
-  test('RefereeUnknownJudgement: what was not judged is not withheld', async () => {
-    const { hash, leaf } = await judged();
-    await refuses(
-      chain.send(thief, 'Referee', 'withholdLeaf', [leaf, 1, 0, []]),
-      'RefereeUnknownJudgement',
-      [hash, 1n],
-    );
-  });
-
-  test('receiptHashOf and receiptDigest are those of EIP-712', async () => {
-    const { receipt } = answer();
-    assert.equal(await Referee.receiptHashOf(receipt), receiptHash(receipt));
-    const signature = await signReceipt(chain, provider, receipt);
-    assert.equal(recoverAddress(await Referee.receiptDigest(receipt), signature), provider.address);
   });
 });
