@@ -26,7 +26,6 @@ import {
   type WeightFormat,
 } from '#runtime';
 import { addControl } from './api/control.ts';
-import type { Directory } from './gateway/directory.ts';
 import { type Log, openLog } from './log.ts';
 import { type Host, startHost } from './network/host.ts';
 import { networkPreset } from './network/preset.ts';
@@ -58,12 +57,12 @@ import {
 } from './services/serving.ts';
 import { ensureStake, ROLE, readStakers } from './services/staking.ts';
 import { createTaskService, type TaskService } from './services/tasks.ts';
+import { takeTopics } from './services/topics.ts';
 import { createTrainer, type Trainer } from './services/trainer.ts';
 import { verifyTask } from './services/verifier.ts';
 import { onEnd } from './signals.ts';
 import { lockDataDir } from './store/data-lock.ts';
 import { watchEpochs } from './watch/epochs.ts';
-import type { Watch } from './watch/watch.ts';
 
 export type NodeConfig = {
   readonly name: string;
@@ -372,37 +371,6 @@ function epochWatch(
     },
     { staggerMs, patienceMs: askAfterMs, challenges: config.challenges },
   );
-}
-
-function takeTopics(
-  { host, datanets, log }: Opened,
-  announced: Directory['announced'],
-  heard: Watch['heard'],
-): void {
-  const window = PRESETS.local;
-  host.gossip.topic({
-    name: capacityAnnouncement.topic,
-    maxBytes: capacityAnnouncement.bytesMax,
-    decode: (bytes) => capacityAnnouncement.decode(bytes, Date.now(), window),
-    onMessage: async (announcement, from) => {
-      await announced(announcement, from);
-    },
-  });
-  host.gossip.topic({
-    name: receiptAnnouncement.topic,
-    maxBytes: receiptAnnouncement.bytesMax,
-    decode: (bytes) => receiptAnnouncement.decode(bytes, Date.now(), window),
-    onMessage: heard,
-  });
-  host.gossip.topic({
-    name: shardsAnnouncement.topic,
-    maxBytes: shardsAnnouncement.bytesMax,
-    decode: (bytes) => shardsAnnouncement.decode(bytes, Date.now(), window),
-    onMessage: ({ contributionId }) => {
-      log.debug('shards announced', { contributionId });
-      return datanets.mirrorOne(contributionId);
-    },
-  });
 }
 
 /** The receipt files that this gateway was given and found valid, oldest first. */
