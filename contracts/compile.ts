@@ -28,6 +28,7 @@ const CONTRACTS = [
   'OpenLedgerGovernor',
   'DrandBeacon',
   'EpochDisputes',
+  'PaymentDisputes',
   'StepJudge',
 ];
 const TEST_CONTRACTS = ['LibraryProbe'];

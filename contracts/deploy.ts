@@ -71,6 +71,7 @@ const wiring: Record<ContractName, readonly (readonly [getter: string, ContractN
     ['inferenceEscrow', 'InferenceEscrow'],
     ['referee', 'Referee'],
     ['disputes', 'EpochDisputes'],
+    ['paymentDisputes', 'PaymentDisputes'],
   ],
   Referee: [
     ['parameters', 'Parameters'],
@@ -89,6 +90,15 @@ const wiring: Record<ContractName, readonly (readonly [getter: string, ContractN
     ['parameters', 'Parameters'],
     ['epochs', 'Epochs'],
     ['referee', 'Referee'],
+    ['payments', 'PaymentDisputes'],
+  ],
+  PaymentDisputes: [
+    ['parameters', 'Parameters'],
+    ['epochs', 'Epochs'],
+    ['referee', 'Referee'],
+    ['staking', 'Staking'],
+    ['models', 'ModelRegistry'],
+    ['inferenceEscrow', 'InferenceEscrow'],
   ],
   StepJudge: [],
 };

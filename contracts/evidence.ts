@@ -1,10 +1,7 @@
 /** Evidence for the Referee: the bytes that are committed to, and the commitment that has to stand in an earlier block. */
 import { AbiCoder, dataSlice, id, keccak256 } from 'ethers';
 import type { ContractFunctions } from './bindings/contracts.ts';
-import type {
-  EpochDisputesDecreaseEvidenceInput,
-  EpochDisputesSumEvidenceInput,
-} from './bindings/structs.ts';
+import type { RefereeDivisionEvidenceInput } from './bindings/structs.ts';
 import { encodeCall } from './connect.ts';
 
 const EVIDENCE_TAG = id('openledger/evidence/1');
@@ -25,17 +22,25 @@ export function encodeEvidence<F extends JudgingFunction>(
   return dataSlice(encodeCall('Referee', fn, args as never), 4);
 }
 
-/** The same for evidence against an epoch: the argument of the function of EpochDisputes that judges it. */
-export function encodeEpochEvidence(
-  challenge:
-    | { readonly fn: 'challengeDecrease'; readonly evidence: EpochDisputesDecreaseEvidenceInput }
-    | { readonly fn: 'challengeSums'; readonly evidence: EpochDisputesSumEvidenceInput },
+/** Functions that judge evidence against an epoch, each of one argument. */
+export type EpochJudgingFunction = {
+  EpochDisputes: 'challengeDecrease' | 'challengeSums';
+  PaymentDisputes: Extract<keyof ContractFunctions['PaymentDisputes'], `challenge${string}`>;
+};
+export type EpochJudge = keyof EpochJudgingFunction;
+
+/** The same for evidence against an epoch. */
+export function encodeEpochEvidence<Judge extends EpochJudge>(
+  contract: Judge,
+  fn: EpochJudgingFunction[Judge],
+  evidence: unknown,
 ): string {
-  const call =
-    challenge.fn === 'challengeSums'
-      ? encodeCall('EpochDisputes', challenge.fn, [challenge.evidence])
-      : encodeCall('EpochDisputes', challenge.fn, [challenge.evidence]);
-  return dataSlice(call, 4);
+  return dataSlice(encodeCall(contract, fn as never, [evidence] as never), 4);
+}
+
+/** A receipt with its leaves as `EpochDisputes.show` takes it for its contents. */
+export function encodeDivision(division: RefereeDivisionEvidenceInput): string {
+  return dataSlice(encodeCall('PaymentDisputes', 'present', [division]), 4);
 }
 
 /** What Referee.commitEvidence takes: binds the evidence to the address that will send it. */

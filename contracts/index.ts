@@ -64,6 +64,9 @@ export {
 } from './deploy.ts';
 export { quicknet } from './drand.ts';
 export {
+  type EpochJudge,
+  type EpochJudgingFunction,
+  encodeDivision,
   encodeEpochEvidence,
   encodeEvidence,
   evidenceCommitment,

@@ -5,7 +5,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Deployment } from '#contracts';
-import { type Address, parseAddress, toHex } from '#crypto';
+import { type Address, toHex } from '#crypto';
 import {
   capacityAnnouncement,
   cidOfDigest,
@@ -42,8 +42,8 @@ import type { ContractTask } from './services/contract-types.ts';
 import { withdrawCredits } from './services/credits.ts';
 import { createCurator } from './services/curator.ts';
 import { createDatanets, type Datanets } from './services/datanets.ts';
-import { type EpochLog, openEpochLog } from './services/epoch-log.ts';
-import { createEpochs, type Epochs } from './services/epochs.ts';
+import { openEpochServices } from './services/epoch-services.ts';
+import type { Epochs } from './services/epochs.ts';
 import { createGatherer } from './services/gather.ts';
 import { startLoop } from './services/loop.ts';
 import { exportServing } from './services/serve-metrics.ts';
@@ -55,14 +55,13 @@ import {
   openServingWatch,
   type ServingParts,
 } from './services/serving.ts';
-import { ensureStake, ROLE, readStakers } from './services/staking.ts';
+import { ensureStake, ROLE } from './services/staking.ts';
 import { createTaskService, type TaskService } from './services/tasks.ts';
 import { takeTopics } from './services/topics.ts';
 import { createTrainer, type Trainer } from './services/trainer.ts';
 import { verifyTask } from './services/verifier.ts';
 import { onEnd } from './signals.ts';
 import { lockDataDir } from './store/data-lock.ts';
-import { watchEpochs } from './watch/epochs.ts';
 
 export type NodeConfig = {
   readonly name: string;
@@ -270,20 +269,9 @@ async function startServices(
     receipts: gathered,
     log: log.child('gather'),
   });
-  const epochLog = openEpochLog(account.client, config.deployment);
   const chainSeconds = async () => (await account.client.block('latest')).timestamp;
-  const epochs = createEpochs({
-    chain,
-    blocks: host.blocks,
-    chainSeconds,
-    manifestOf: epochLog.manifestOf,
-    receipts: () => filesOf(gathered),
-    treasury: parseAddress(await chain.read<Address>('InferenceEscrow', 'treasury')),
-    anchors: config.isGateway,
-    epochAgeMs: PRESETS[config.preset].epochAgeMs,
-    nowMs: Date.now,
-    log: log.child('epochs'),
-  });
+  const epochServices = await openEpochServices(opened, () => filesOf(gathered), chainSeconds);
+  const { epochs } = epochServices;
   const watch = openServingWatch(parts, provider, {
     challenges: config.challenges,
     client: account.client,
@@ -321,7 +309,7 @@ async function startServices(
     await provider.collect();
   });
   loop('watch', preset.pollMs, watch.tick);
-  loop('watch of epochs', preset.pollMs, epochWatch(opened, epochs, epochLog, chainSeconds));
+  loop('watch of epochs', preset.pollMs, epochServices.watch);
   loop('prefetch', 2_000, async () => {
     await provider.prefetch((await view.adapters()).map(({ adapterId }) => adapterId));
   });
@@ -348,30 +336,6 @@ const beaconOf = ({ config, account: { chain }, tasks, log }: Opened) =>
     staggerMs: PRESETS[config.preset].staggerMs,
     log: log.child('beacon'),
   });
-
-function epochWatch(
-  { account, config, log }: Opened,
-  epochs: Epochs,
-  { shownFor }: EpochLog,
-  chainSeconds: () => Promise<number>,
-): (signal: AbortSignal) => Promise<void> {
-  const { chain, client } = account;
-  const { staggerMs, askAfterMs } = PRESETS[config.preset];
-  return watchEpochs(
-    {
-      self: chain.self,
-      chain,
-      pending: epochs.pending,
-      shownFor,
-      watchers: async () => (await readStakers(chain)).map((each) => each.account),
-      waitForBlock: (number, signal) => client.waitForBlock(number, signal),
-      chainSeconds,
-      nowMs: Date.now,
-      log: log.child('epochs'),
-    },
-    { staggerMs, patienceMs: askAfterMs, challenges: config.challenges },
-  );
-}
 
 /** The receipt files that this gateway was given and found valid, oldest first. */
 async function* filesOf(receipts: Receipts): AsyncIterable<Uint8Array> {

@@ -56,6 +56,8 @@ test('each action has its own key: another root, round, withholding', () => {
     totalWei: 5n,
     receiptsRoot: hashOf('r'),
     receiptCount: 3,
+    paymentsRoot: hashOf('e'),
+    paymentCount: 4,
     payoutTree: tree,
     receiptsTree: tree,
   };
@@ -65,8 +67,9 @@ test('each action has its own key: another root, round, withholding', () => {
   const others = [
     anchorIntent({ ...roots, payoutRoot: hashOf('q') }, hashOf('m'), 1),
     anchorIntent(roots, hashOf('m'), 2),
+    anchorIntent({ ...roots, paymentsRoot: hashOf('q') }, hashOf('m'), 1),
   ];
-  assert.equal(new Set([anchored, ...others].map(({ key }) => key)).size, 3);
+  assert.equal(new Set([anchored, ...others].map(({ key }) => key)).size, 4);
   assert.deepEqual(finaliseIntent(4, 5).args, [4]);
   assert.notEqual(finaliseIntent(4, 5).key, finaliseIntent(4, 6).key);
   const claim = { account, cumulativeWei: 7n, runningWei: 9n, index: 0, proof: [] };

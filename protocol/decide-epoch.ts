@@ -51,10 +51,20 @@ export function anchorIntent(
   round: number,
   certificate = '0x',
 ): Intent<'Epochs'> {
-  const { epoch, payoutRoot, leafCount, totalWei, receiptsRoot, receiptCount } = roots;
-  const anchored = { payoutRoot, receiptsRoot, manifest, totalWei, leafCount, receiptCount };
+  const { epoch, payoutRoot, receiptsRoot, paymentsRoot, totalWei } = roots;
+  const { leafCount, receiptCount, paymentCount } = roots;
+  const anchored = {
+    payoutRoot,
+    receiptsRoot,
+    paymentsRoot,
+    manifest,
+    totalWei,
+    leafCount,
+    receiptCount,
+    paymentCount,
+  };
   return {
-    key: `epoch/${epoch}/anchor/${round}/${payoutRoot}/${receiptsRoot}`,
+    key: `epoch/${epoch}/anchor/${round}/${payoutRoot}/${receiptsRoot}/${paymentsRoot}`,
     contract: 'Epochs',
     fn: 'anchor',
     args: [epoch, anchored, certificate],

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { type Address, addressOfPrivateKey } from '#crypto';
 import { findEpochFault } from './epoch-faults.ts';
+import { accountOfKey, type KeyedPayout, keyedPayouts } from './epoch-trees.ts';
 import { keyOf } from './fixture.ts';
 import { type Payout, sumPayouts, withRunningSums } from './payouts.ts';
 
@@ -15,13 +16,19 @@ const amounts = fc.array(
 );
 const payoutsOf = (drawn: readonly { person: number; amountWei: bigint }[]): readonly Payout[] =>
   sumPayouts(drawn.map(({ person, amountWei }) => ({ account: people[person]!, amountWei })));
-const totalOf = (leaves: ReturnType<typeof withRunningSums>) => leaves.at(-1)?.runningWei ?? 0n;
+/** Leaves of accounts, and of one channel behind them. */
+const leavesOf = (payouts: readonly Payout[]): readonly KeyedPayout[] => {
+  const [client, provider] = people as [Address, Address, ...Address[]];
+  const covered = payouts.length === 0 ? [] : [{ client, provider, feeWei: 7n }];
+  return keyedPayouts(withRunningSums(payouts), covered);
+};
+const totalOf = (leaves: readonly KeyedPayout[]) => leaves.at(-1)?.runningWei ?? 0n;
 
 test('what only grows and adds up has no fault; less for anybody, or a sum astray, has one', () => {
   fc.assert(
     fc.property(amounts, amounts, fc.nat(), (first, second, at) => {
-      const before = withRunningSums(payoutsOf(first));
-      const payouts = withRunningSums(payoutsOf([...first, ...second]));
+      const before = leavesOf(payoutsOf(first));
+      const payouts = leavesOf(payoutsOf([...first, ...second]));
       const totalWei = totalOf(payouts);
       const anchored = { epoch: 2, totalWei, payouts };
       assert.equal(findEpochFault(anchored, before), null);
@@ -37,7 +44,14 @@ test('what only grows and adds up has no fault; less for anybody, or a sum astra
         findEpochFault({ ...anchored, totalWei: totalWei + 1n }, before)?.code,
         'EPOCH_TOTAL_WRONG',
       );
-      const poorer = withRunningSums(payouts.filter((_, i) => i !== index));
+      // Without one of its leaves, an account's or the channel's, the others still adding up.
+      let runningWei = 0n;
+      const poorer = payouts
+        .filter((_, i) => i !== index)
+        .map((leaf) => {
+          runningWei += accountOfKey(leaf.key) === null ? 0n : leaf.amountWei;
+          return { ...leaf, runningWei };
+        });
       const fallen = findEpochFault(
         { epoch: 2, totalWei: totalOf(poorer), payouts: poorer },
         payouts,

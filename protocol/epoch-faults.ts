@@ -2,15 +2,14 @@
  * What is provably wrong with an anchored epoch's payouts, and the evidence from which the contract
  * of epoch disputes decides (docs/protocol.md, section 6). The judgement here is the contract's.
  */
-import { type Address, type Bytes32, buildTree, type MerkleTree, proveLeaf, toHex } from '#crypto';
-import { payoutLeavesOf } from './epoch.ts';
+import { type Bytes32, buildTree, type MerkleTree, proveLeaf, toHex } from '#crypto';
+import { accountOfKey, compareWords, type KeyedPayout, payoutLeavesOf } from './epoch-trees.ts';
 import type { Intent } from './intent.ts';
-import { compareAccounts, type PayoutLeaf } from './payouts.ts';
 
 /** A payout leaf where it stands, as the contract takes it. */
 export type PlacedPayout = {
   readonly index: number;
-  readonly account: Address;
+  readonly key: Bytes32;
   readonly cumulativeWei: bigint;
   readonly runningWei: bigint;
   readonly proof: readonly Bytes32[];
@@ -43,7 +42,7 @@ export type EpochFault =
 export type AnchoredPayouts = {
   readonly epoch: number;
   readonly totalWei: bigint;
-  readonly payouts: readonly PayoutLeaf[];
+  readonly payouts: readonly KeyedPayout[];
 };
 
 /**
@@ -52,22 +51,23 @@ export type AnchoredPayouts = {
  */
 export function findEpochFault(
   anchored: AnchoredPayouts,
-  before: readonly PayoutLeaf[],
+  before: readonly KeyedPayout[],
 ): EpochFault | null {
   return sumFault(anchored) ?? decreaseFault(anchored, before);
 }
 
-const treeOf = (leaves: readonly PayoutLeaf[]): MerkleTree => buildTree(payoutLeavesOf(leaves));
-const placed = (
-  leaves: readonly PayoutLeaf[],
-  tree: MerkleTree,
+/** Payout leaves with their proofs. */
+export function placedPayouts(
+  leaves: readonly KeyedPayout[],
   indexes: readonly number[],
-): readonly PlacedPayout[] =>
-  indexes.map((index) => {
-    const { account, amountWei, runningWei } = leaves[index] as PayoutLeaf;
-    const proof = proveLeaf(tree, index).siblings.map(toHex);
-    return { index, account, cumulativeWei: amountWei, runningWei, proof };
+): readonly PlacedPayout[] {
+  const tree = indexes.length === 0 ? null : buildTree(payoutLeavesOf(leaves));
+  return indexes.map((index) => {
+    const { key, amountWei, runningWei } = leaves[index] as KeyedPayout;
+    const proof = proveLeaf(tree as MerkleTree, index).siblings.map(toHex);
+    return { index, key, cumulativeWei: amountWei, runningWei, proof };
   });
+}
 
 function sumFault({ epoch, totalWei, payouts }: AnchoredPayouts): EpochFault | null {
   const fault = (
@@ -76,18 +76,17 @@ function sumFault({ epoch, totalWei, payouts }: AnchoredPayouts): EpochFault | n
   ): EpochFault => ({
     code,
     fn: 'challengeSums',
-    evidence: { epoch, leaves: placed(payouts, treeOf(payouts), indexes) },
+    evidence: { epoch, leaves: placedPayouts(payouts, indexes) },
   });
-  for (const [i, { account, amountWei, runningWei }] of payouts.entries()) {
+  for (const [i, { key, amountWei, runningWei }] of payouts.entries()) {
     const left = payouts[i - 1];
+    const owedWei = accountOfKey(key) === null ? 0n : amountWei;
     if (left === undefined) {
-      if (runningWei !== amountWei) return fault('EPOCH_RUNNING_SUM_WRONG', i);
+      if (runningWei !== owedWei) return fault('EPOCH_RUNNING_SUM_WRONG', i);
       continue;
     }
-    if (compareAccounts(left.account, account) >= 0)
-      return fault('EPOCH_PAYOUTS_UNORDERED', i - 1, i);
-    if (left.runningWei + amountWei !== runningWei)
-      return fault('EPOCH_RUNNING_SUM_WRONG', i - 1, i);
+    if (compareWords(left.key, key) >= 0) return fault('EPOCH_PAYOUTS_UNORDERED', i - 1, i);
+    if (left.runningWei + owedWei !== runningWei) return fault('EPOCH_RUNNING_SUM_WRONG', i - 1, i);
   }
   const last = payouts.at(-1);
   return last === undefined || last.runningWei === totalWei
@@ -95,21 +94,21 @@ function sumFault({ epoch, totalWei, payouts }: AnchoredPayouts): EpochFault | n
     : fault('EPOCH_TOTAL_WRONG', payouts.length - 1);
 }
 
-/** Of leaves in their order: an account that is owed less than before, or no longer at all. */
+/** Of leaves in their order: a key with less than before, or without a leaf. */
 function decreaseFault(
   { epoch, payouts }: AnchoredPayouts,
-  before: readonly PayoutLeaf[],
+  before: readonly KeyedPayout[],
 ): EpochFault | null {
   let next = 0;
-  for (const [i, { account, amountWei }] of before.entries()) {
-    while (next < payouts.length && compareAccounts(payouts[next]?.account as Address, account) < 0)
-      next += 1;
+  for (const [i, { key, amountWei }] of before.entries()) {
+    while (next < payouts.length && compareWords(payouts[next]?.key as Bytes32, key) < 0) next += 1;
     const own = payouts[next];
-    if (own?.account === account && own.amountWei >= amountWei) continue;
-    const neighbours = own?.account === account ? [next] : [next - 1, next];
+    const isThere = own?.key === key;
+    if ((isThere ? own.amountWei : 0n) >= amountWei) continue;
+    const neighbours = isThere ? [next] : [next - 1, next];
     const indexes = neighbours.filter((index) => index >= 0 && index < payouts.length);
-    const [earlier] = placed(before, treeOf(before), [i]) as readonly [PlacedPayout];
-    const present = placed(payouts, treeOf(payouts), indexes);
+    const [earlier] = placedPayouts(before, [i]) as readonly [PlacedPayout];
+    const present = placedPayouts(payouts, indexes);
     return {
       code: 'EPOCH_PAYOUT_DECREASED',
       fn: 'challengeDecrease',
@@ -119,30 +118,40 @@ function decreaseFault(
   return null;
 }
 
-/** Asks on chain for payout leaves that nobody publishes. @param round the anchoring they belong to */
+/** Trees that leaves can be asked of, by the contract's numbers; the last is what receipts say. */
+export const ASK_TREES = ['payouts', 'receipts', 'payments', 'contents'] as const;
+export type AskTree = (typeof ASK_TREES)[number];
+
+/** Asks on chain for leaves that nobody publishes. @param round the anchoring they belong to */
 export function askLeavesIntent(
   epoch: number,
   round: number,
+  tree: AskTree,
   indexes: readonly number[],
   bondWei: bigint,
 ): Intent<'EpochDisputes'> & { readonly valueWei: bigint } {
   return {
-    key: `epoch/${epoch}/ask/${round}/${indexes.join(',')}`,
+    key: `epoch/${epoch}/ask/${round}/${tree}/${indexes.join(',')}`,
     contract: 'EpochDisputes',
     fn: 'ask',
-    args: [epoch, 0, indexes],
+    args: [epoch, ASK_TREES.indexOf(tree), indexes],
     valueWei: bondWei,
   };
 }
 
-/** Shows leaves that somebody asked for. @param leaves all of the tree, payouts or receipts */
+/**
+ * Shows leaves that somebody asked for.
+ * @param leaves all of the tree
+ * @param shown bytes that stand for them: the leaves themselves, of contents what the receipts say
+ */
 export function showLeavesIntent(
   askId: bigint,
   leaves: readonly Uint8Array[],
   indexes: readonly number[],
+  shown: readonly Uint8Array[] = indexes.map((i) => leaves[i] as Uint8Array),
 ): Intent<'EpochDisputes'> {
   const tree = buildTree(leaves);
-  const bytes = indexes.map((i) => toHex(leaves[i] as Uint8Array));
+  const bytes = shown.map(toHex);
   const proofs = indexes.map((i) => proveLeaf(tree, i).siblings.map(toHex));
   return {
     key: `ask/${askId}/show`,

@@ -41,7 +41,7 @@ const codec = object({
       client: address,
       fallbackWei: wei,
       feeWei: wei,
-      file: link(),
+      file: nullable(link()),
       issuedAt: uint(),
       modelOwnerWei: wei,
       payouts: list(object({ account: address, amountWei: wei }), 65_536),
@@ -53,11 +53,11 @@ const codec = object({
   ),
   stakers: list(object({ account: address, stakeWei: wei }), EPOCH_ACCOUNTS_MAX),
   treasury: address,
-  v: literal(2),
+  v: literal(3),
 });
 
 export function encodeEpochManifest(manifest: EpochManifest): Uint8Array {
-  return encodeWith(codec, { ...manifest, v: 2 });
+  return encodeWith(codec, { ...manifest, v: 3 });
 }
 
 export function decodeEpochManifest(encoded: Uint8Array): Decoded<EpochManifest> {

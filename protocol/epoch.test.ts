@@ -13,7 +13,6 @@ import {
   epochReceiptOf,
   epochRoots,
   payoutClaim,
-  payoutLeafBytes,
   potPartOf,
   stakersPayouts,
 } from './epoch.ts';
@@ -23,6 +22,7 @@ import {
   encodeEpochManifest,
   epochManifestDigest,
 } from './epoch-manifest.ts';
+import { accountKey, payoutLeafBytes } from './epoch-trees.ts';
 import { hashOf, keyOf, RULES, sampleAnswer } from './fixture.ts';
 import { FEE_STEP_WEI, type PayoutLeaf, potOf, splitFee } from './payouts.ts';
 
@@ -92,7 +92,7 @@ const drawn = fc.array(
   { maxLength: 12 },
 );
 
-test('what receipts put into the pot is what accounts are owed, to the wei, over epochs', () => {
+test('what receipts put into the pot is what accounts are owed, but for roundings, over epochs', () => {
   fc.assert(
     fc.property(drawn, drawn, (first, second) => {
       const receipts = [...first, ...second].map(({ feeWei, paid, other }, i) =>
@@ -104,11 +104,10 @@ test('what receipts put into the pot is what accounts are owed, to the wei, over
       const next = { epoch: 2, previous: previousOf(one), receipts, isPaid };
       const two = aggregateEpoch({ ...inputs, ...next });
       const feeWei = receipts.reduce((sum, each) => sum + each.feeWei, 0n);
-      assert.equal(
-        total(two),
-        receipts.reduce((sum, each) => sum + potPartOf(each), 0n),
-      );
-      assert.equal(total(two), potOf(feeWei, RULES));
+      const partsWei = receipts.reduce((sum, each) => sum + potPartOf(each), 0n);
+      assert.equal(partsWei, potOf(feeWei, RULES));
+      // Less than a wei per staker and epoch stays in the pots.
+      assert.ok(total(two) <= partsWei && total(two) > partsWei - 2n * BigInt(people.length));
       assert.ok(two.receipts.every(({ receiptHash }) => !isPaid(receiptHash)));
       assert.deepEqual(checkEpochManifest(two, previousOf(one), isPaid), { ok: true });
       // In whatever order receipts arrive, the epoch is the same.
@@ -160,7 +159,8 @@ test('the total never exceeds the pots, and a receipt is paid once', () => {
     0,
   );
   const epoch = aggregateEpoch({ ...inputs, receipts: [receipt, receipt], potTotalWei: partWei });
-  assert.equal(total(epoch), partWei);
+  // The rounding of the stakers' part.
+  assert.equal(total(epoch), partWei - 1n);
   assert.equal(
     aggregateEpoch({ ...inputs, receipts: [receipt], isPaid: () => true }).receipts.length,
     0,
@@ -181,11 +181,10 @@ test('where nobody else is to be paid, the treasury is', () => {
 test('the stakers part is divided by stake', () => {
   const stakers = people.map((account, i) => ({ account, stakeWei: BigInt(i) }));
   const payouts = stakersPayouts(100n, stakers, treasury);
-  assert.equal(
-    payouts.reduce((sum, { amountWei }) => sum + amountWei, 0n),
-    100n,
+  assert.deepEqual(
+    payouts.map(({ amountWei }) => amountWei),
+    [0n, 16n, 33n, 50n],
   );
-  assert.ok(!payouts.some(({ account }) => account === people[0]));
   assert.deepEqual(stakersPayouts(9n, [], treasury), [{ account: treasury, amountWei: 9n }]);
 });
 
@@ -199,7 +198,7 @@ test('claims and receipts are proven under the anchored roots', () => {
     const claim = payoutClaim(manifest, account);
     assert.ok(claim !== null && claim.cumulativeWei === amountWei);
     assert.equal(claim.runningWei, runningWei);
-    const leaf = payoutLeafBytes(claim.index, { account, amountWei, runningWei });
+    const leaf = payoutLeafBytes(claim.index, { key: accountKey(account), amountWei, runningWei });
     const encoded = AbiCoder.defaultAbiCoder().encode(
       ['uint256', 'address', 'uint256', 'uint256'],
       [claim.index, account, amountWei, runningWei],

@@ -2,22 +2,25 @@
  * An epoch: which receipts are paid, what everybody is owed since the beginning, and the roots and
  * the manifest that are anchored (docs/protocol.md, section 5). The same inputs give the same roots.
  */
-import {
-  type Address,
-  addressWord,
-  type Bytes32,
-  buildTree,
-  concat,
-  fromHex,
-  type MerkleTree,
-  proveLeaf,
-  toHex,
-  uint256,
-} from '#crypto';
+import { type Address, type Bytes32, buildTree, type MerkleTree, proveLeaf, toHex } from '#crypto';
 import type { CID } from './cbor.ts';
 import {
+  accountKey,
+  accountOfKey,
+  channelKeyOf,
+  type KeyedPayout,
+  keyedPayouts,
+  type Payment,
+  type PaymentLeaf,
+  POOL_KEY,
+  POOL_SOURCE,
+  paymentLeavesOf,
+  payoutLeavesOf,
+  receiptLeavesOf,
+  sumPayments,
+} from './epoch-trees.ts';
+import {
   compareAccounts,
-  dividePool,
   type Payout,
   type PayoutLeaf,
   sumPayouts,
@@ -28,8 +31,8 @@ import type { EpochProof, ReceiptFile } from './receipt-file.ts';
 
 /** What of a receipt goes into an epoch. */
 export type EpochReceipt = {
-  /** The receipt file, as it was before it was anchored. */
-  readonly file: CID;
+  /** The receipt file, as it was before it was anchored; null of one that was only presented on chain. */
+  readonly file: CID | null;
   readonly receiptHash: Bytes32;
   readonly client: Address;
   readonly provider: Address;
@@ -61,7 +64,7 @@ export type EpochManifest = {
   readonly treasury: Address;
   /** Pots of all epochs together when this one was computed. */
   readonly potTotalWei: bigint;
-  /** Stakes when the epoch was opened, by account. */
+  /** Stakes at the end of the block in which the epoch opened, by the stake's owner. */
   readonly stakers: readonly Stake[];
   readonly modelOwners: readonly ModelOwner[];
   /** What vouchers collected on chain, by client and provider. */
@@ -70,7 +73,7 @@ export type EpochManifest = {
   readonly receipts: readonly EpochReceipt[];
   /** What receipts of all epochs account for of what was collected. */
   readonly covered: readonly ChannelFees[];
-  /** Cumulative, by account, with running sums: the payout leaves. */
+  /** Cumulative, by account, with running sums: the first of the payout leaves; `covered` are the rest. */
   readonly payouts: readonly PayoutLeaf[];
 };
 
@@ -151,11 +154,17 @@ export function aggregateEpoch(inputs: EpochInputs): EpochManifest {
   const modelOwners = inputs.modelOwners
     .filter(({ adapterId }) => used.has(adapterId))
     .sort((a, b) => compareHex(a.adapterId, b.adapterId));
-  const due = duePayouts(receipts, stakers, modelOwners, inputs.treasury);
+  const { treasury } = inputs;
+  const due = paymentsOf({ receipts, stakers, modelOwners, treasury }).flatMap(
+    ({ key, amountWei }): readonly Payout[] => {
+      const account = accountOfKey(key);
+      return account === null ? [] : [{ account, amountWei }];
+    },
+  );
   return {
     epoch: inputs.epoch,
     previous: inputs.previous?.digest ?? null,
-    treasury: inputs.treasury,
+    treasury,
     potTotalWei: inputs.potTotalWei,
     stakers,
     modelOwners,
@@ -173,54 +182,56 @@ function inOrder(receipts: readonly EpochReceipt[]): readonly EpochReceipt[] {
   );
 }
 
-/** What an epoch's receipts add: contributors, model owners, stakers and the treasury. */
-function duePayouts(
-  receipts: readonly EpochReceipt[],
-  stakers: readonly Stake[],
-  modelOwners: readonly ModelOwner[],
-  treasury: Address,
-): readonly Payout[] {
+/**
+ * All payments of an epoch: what its receipts give to contributors, model owners, the treasury, the
+ * stakers' pool and their channels, and what each staker gets of the pool.
+ */
+export function paymentsOf({
+  receipts,
+  stakers,
+  modelOwners,
+  treasury,
+}: Pick<
+  EpochManifest,
+  'receipts' | 'stakers' | 'modelOwners' | 'treasury'
+>): readonly PaymentLeaf[] {
   const owners = new Map(modelOwners.map(({ adapterId, owner }) => [adapterId, owner]));
-  const due: Payout[] = [];
-  let stakersWei = 0n;
+  const payments: Payment[] = [];
+  let poolWei = 0n;
   for (const receipt of receipts) {
+    const source = receipt.receiptHash;
     const owner = owners.get(receipt.adapterId) ?? treasury;
-    due.push(...receipt.payouts);
-    due.push({ account: owner, amountWei: receipt.modelOwnerWei });
-    due.push({ account: treasury, amountWei: receipt.fallbackWei });
-    stakersWei += receipt.stakersWei;
+    const accounts = [
+      ...receipt.payouts,
+      { account: owner, amountWei: receipt.modelOwnerWei },
+      { account: treasury, amountWei: receipt.fallbackWei },
+    ];
+    for (const { account, amountWei } of accounts)
+      payments.push({ key: accountKey(account), source, amountWei });
+    payments.push({ key: POOL_KEY, source, amountWei: receipt.stakersWei });
+    payments.push({ key: channelKeyOf(receipt), source, amountWei: receipt.feeWei });
+    poolWei += receipt.stakersWei;
   }
-  return [...due, ...stakersPayouts(stakersWei, stakers, treasury)];
+  for (const { account, amountWei } of stakersPayouts(poolWei, stakers, treasury))
+    payments.push({ key: accountKey(account), source: POOL_SOURCE, amountWei });
+  return sumPayments(payments);
 }
 
-/** Divides the stakers' part by stake, the remainder to the first; without stake, the treasury's. */
+/**
+ * Divides the stakers' part by stake, every part rounded down: what is left, less than a wei per
+ * staker, stays in the pots. Without stake it is the treasury's.
+ */
 export function stakersPayouts(
   poolWei: bigint,
   stakers: readonly Stake[],
   treasury: Address,
 ): readonly Payout[] {
-  if (stakers.every(({ stakeWei }) => stakeWei === 0n)) {
-    return [{ account: treasury, amountWei: poolWei }];
-  }
-  const staked = [...stakers]
-    .filter(({ stakeWei }) => stakeWei > 0n)
-    .sort((a, b) => compareAccounts(a.account, b.account));
-  const amounts = dividePool(
-    poolWei,
-    staked.map(({ stakeWei }) => stakeWei),
-  );
-  return staked.map(({ account }, i) => ({ account, amountWei: amounts[i] as bigint }));
-}
-
-/** Words `(index, account, cumulativeWei, runningWei)`. */
-export function payoutLeafBytes(index: number, leaf: PayoutLeaf): Uint8Array {
-  const { account, amountWei, runningWei } = leaf;
-  return concat(uint256(index), addressWord(account), uint256(amountWei), uint256(runningWei));
-}
-
-/** Payout leaves' bytes as they are stated, right or wrong. */
-export function payoutLeavesOf(leaves: readonly PayoutLeaf[]): readonly Uint8Array[] {
-  return leaves.map((leaf, i) => payoutLeafBytes(i, leaf));
+  const totalWei = stakers.reduce((sum, { stakeWei }) => sum + stakeWei, 0n);
+  if (totalWei === 0n) return [{ account: treasury, amountWei: poolWei }];
+  return stakers.map(({ account, stakeWei }) => ({
+    account,
+    amountWei: (poolWei * stakeWei) / totalWei,
+  }));
 }
 
 /** What is anchored. */
@@ -231,14 +242,34 @@ export type EpochRoots = {
   readonly totalWei: bigint;
   readonly receiptsRoot: Bytes32;
   readonly receiptCount: number;
+  readonly paymentsRoot: Bytes32;
+  readonly paymentCount: number;
   readonly payoutTree: MerkleTree;
   readonly receiptsTree: MerkleTree;
 };
 
+/** The leaves of an epoch's three trees as they are stated, right or wrong. */
+export type EpochLeaves = {
+  readonly payouts: readonly KeyedPayout[];
+  readonly payments: readonly PaymentLeaf[];
+  readonly receipts: readonly Bytes32[];
+};
+
+/** The leaves that a manifest comes to. */
+export function epochLeaves(manifest: EpochManifest): EpochLeaves {
+  return {
+    payouts: keyedPayouts(manifest.payouts, manifest.covered),
+    payments: paymentsOf(manifest),
+    receipts: manifest.receipts.map(({ receiptHash: hash }) => hash),
+  };
+}
+
 /** The roots of a manifest. */
 export function epochRoots(manifest: EpochManifest): EpochRoots {
-  const payoutTree = buildTree(payoutLeavesOf(manifest.payouts));
-  const receiptsTree = buildTree(manifest.receipts.map((each) => fromHex(each.receiptHash)));
+  const { payouts, payments, receipts } = epochLeaves(manifest);
+  const payoutTree = buildTree(payoutLeavesOf(payouts));
+  const receiptsTree = buildTree(receiptLeavesOf(receipts));
+  const paymentsTree = buildTree(paymentLeavesOf(payments));
   return {
     epoch: manifest.epoch,
     payoutRoot: toHex(payoutTree.root),
@@ -246,6 +277,8 @@ export function epochRoots(manifest: EpochManifest): EpochRoots {
     totalWei: manifest.payouts.at(-1)?.runningWei ?? 0n,
     receiptsRoot: toHex(receiptsTree.root),
     receiptCount: receiptsTree.count,
+    paymentsRoot: toHex(paymentsTree.root),
+    paymentCount: paymentsTree.count,
     payoutTree,
     receiptsTree,
   };

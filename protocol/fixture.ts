@@ -1,5 +1,13 @@
 /** A small datanet, adapter and answer with everything true, for tests of what is derived from it. */
-import { addressOfPrivateKey, type Bytes32, createRandom, keccak256, toHex, utf8 } from '#crypto';
+import {
+  type Address,
+  addressOfPrivateKey,
+  type Bytes32,
+  createRandom,
+  keccak256,
+  toHex,
+  utf8,
+} from '#crypto';
 import type { AdapterAnchor, ReceiptRules, TrustedAnchors } from './anchors.ts';
 import { type BuiltReceipt, buildReceipt, type Price, signReceipt } from './receipt.ts';
 import { assembleReceiptFile, type ReceiptFile } from './receipt-file.ts';
@@ -59,11 +67,20 @@ export type Sample = {
   readonly providerKey: Uint8Array;
 };
 
+/** Where and by what rules the sample's answer is given. */
+export type SampleSettings = {
+  readonly domain: { readonly chainId: number; readonly referee: Address };
+  readonly rules: ReceiptRules;
+  readonly price: Price;
+};
+
 /** Builds the sample; two calls give the same bytes. */
 export function sampleAnswer(
   requestName = 'request',
   matches: readonly MatchedSpan[] = MATCHES,
+  settings: Partial<SampleSettings> = {},
 ): Sample {
+  const { rules = RULES, price = PRICE } = settings;
   const contributors = ['ada', 'bob', 'ada', 'cid', 'dee', 'eve'].map((name) =>
     addressOfPrivateKey(keyOf(name)),
   );
@@ -92,7 +109,10 @@ export function sampleAnswer(
     sketchCount: sketches.length,
   };
   const providerKey = keyOf('provider');
-  const domain = { chainId: 901, referee: addressOfPrivateKey(keyOf('referee')) };
+  const domain = settings.domain ?? {
+    chainId: 901,
+    referee: addressOfPrivateKey(keyOf('referee')),
+  };
   const built = buildReceipt({
     requestId: hashOf(requestName),
     client: addressOfPrivateKey(keyOf('client')),
@@ -102,10 +122,10 @@ export function sampleAnswer(
     output: OUTPUT,
     ...countTokens(new TextDecoder().decode(PROMPT), new TextDecoder().decode(OUTPUT)),
     querySketch,
-    scores: scoreRecords(querySketch, sketches, RULES),
+    scores: scoreRecords(querySketch, sketches, rules),
     spans: spansOf(matches, version.leaves),
-    price: PRICE,
-    rules: RULES,
+    price,
+    rules,
     issuedAt: 1_700_001_000,
   });
   const signing = { chainId: domain.chainId, verifyingContract: domain.referee };
@@ -115,8 +135,8 @@ export function sampleAnswer(
     domain,
     prompt: PROMPT,
     output: OUTPUT,
-    price: PRICE,
-    rules: RULES,
+    price,
+    rules,
     adapter,
     querySketch,
     sketches: { leaves: sketches, tree },
@@ -131,7 +151,7 @@ export function sampleAnswer(
     adapters: [adapter],
     versions: [{ datanetId, version: 1, root, recordCount }],
     epochs: [],
-    parameters: RULES,
+    parameters: rules,
   };
   return { file, built, anchors, version, sketches, providerKey };
 }

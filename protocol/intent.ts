@@ -10,6 +10,7 @@ export type ContractName =
   | 'EpochDisputes'
   | 'Epochs'
   | 'InferenceEscrow'
+  | 'PaymentDisputes'
   | 'Referee'
   | 'TaskEscrow';
 export type Intent<Name extends ContractName = ContractName> = {

@@ -149,7 +149,7 @@ export type EpochDisputesDecreaseEvidenceInput = {
 
 export type EpochDisputesPayout = {
   readonly index: bigint;
-  readonly account: string;
+  readonly key: bigint;
   readonly cumulativeWei: bigint;
   readonly runningWei: bigint;
   readonly proof: readonly string[];
@@ -157,7 +157,7 @@ export type EpochDisputesPayout = {
 
 export type EpochDisputesPayoutInput = {
   readonly index: BigNumberish;
-  readonly account: string;
+  readonly key: BigNumberish;
   readonly cumulativeWei: BigNumberish;
   readonly runningWei: BigNumberish;
   readonly proof: readonly BytesLike[];
@@ -176,10 +176,12 @@ export type EpochDisputesSumEvidenceInput = {
 export type EpochsEpoch = {
   readonly payoutRoot: string;
   readonly receiptsRoot: string;
+  readonly paymentsRoot: string;
   readonly manifest: string;
   readonly totalWei: bigint;
   readonly leafCount: bigint;
   readonly receiptCount: bigint;
+  readonly paymentCount: bigint;
   readonly finalised: boolean;
   readonly anchorer: string;
   readonly round: bigint;
@@ -192,10 +194,12 @@ export type EpochsEpoch = {
 export type EpochsEpochInput = {
   readonly payoutRoot: BytesLike;
   readonly receiptsRoot: BytesLike;
+  readonly paymentsRoot: BytesLike;
   readonly manifest: BytesLike;
   readonly totalWei: BigNumberish;
   readonly leafCount: BigNumberish;
   readonly receiptCount: BigNumberish;
+  readonly paymentCount: BigNumberish;
   readonly finalised: boolean;
   readonly anchorer: string;
   readonly round: BigNumberish;
@@ -208,19 +212,23 @@ export type EpochsEpochInput = {
 export type EpochsRoots = {
   readonly payoutRoot: string;
   readonly receiptsRoot: string;
+  readonly paymentsRoot: string;
   readonly manifest: string;
   readonly totalWei: bigint;
   readonly leafCount: bigint;
   readonly receiptCount: bigint;
+  readonly paymentCount: bigint;
 };
 
 export type EpochsRootsInput = {
   readonly payoutRoot: BytesLike;
   readonly receiptsRoot: BytesLike;
+  readonly paymentsRoot: BytesLike;
   readonly manifest: BytesLike;
   readonly totalWei: BigNumberish;
   readonly leafCount: BigNumberish;
   readonly receiptCount: BigNumberish;
+  readonly paymentCount: BigNumberish;
 };
 
 export type EpochsWithholding = {
@@ -461,6 +469,186 @@ export type ParametersValuesInput = {
   readonly audits: ParametersAuditsInput;
 };
 
+export type PaymentDisputesListEvidence = {
+  readonly epoch: bigint;
+  readonly left: PaymentDisputesListed;
+  readonly right: PaymentDisputesListed;
+};
+
+export type PaymentDisputesListEvidenceInput = {
+  readonly epoch: BigNumberish;
+  readonly left: PaymentDisputesListedInput;
+  readonly right: PaymentDisputesListedInput;
+};
+
+export type PaymentDisputesListed = {
+  readonly index: bigint;
+  readonly receiptHash: string;
+  readonly proof: readonly string[];
+};
+
+export type PaymentDisputesListedInput = {
+  readonly index: BigNumberish;
+  readonly receiptHash: BytesLike;
+  readonly proof: readonly BytesLike[];
+};
+
+export type PaymentDisputesMovementEvidence = {
+  readonly epoch: bigint;
+  readonly key: bigint;
+  readonly before: readonly EpochDisputesPayout[];
+  readonly present: readonly EpochDisputesPayout[];
+  readonly run: PaymentDisputesRun;
+};
+
+export type PaymentDisputesMovementEvidenceInput = {
+  readonly epoch: BigNumberish;
+  readonly key: BigNumberish;
+  readonly before: readonly EpochDisputesPayoutInput[];
+  readonly present: readonly EpochDisputesPayoutInput[];
+  readonly run: PaymentDisputesRunInput;
+};
+
+export type PaymentDisputesOmittedEvidence = {
+  readonly epoch: bigint;
+  readonly presenter: string;
+  readonly receipt: RefereeReceipt;
+  readonly places: readonly (readonly PaymentDisputesListed[])[];
+  readonly channel: readonly EpochDisputesPayout[];
+};
+
+export type PaymentDisputesOmittedEvidenceInput = {
+  readonly epoch: BigNumberish;
+  readonly presenter: string;
+  readonly receipt: RefereeReceiptInput;
+  readonly places: readonly (readonly PaymentDisputesListedInput[])[];
+  readonly channel: readonly EpochDisputesPayoutInput[];
+};
+
+export type PaymentDisputesPayment = {
+  readonly index: bigint;
+  readonly key: bigint;
+  readonly source: string;
+  readonly amountWei: bigint;
+  readonly runningWei: bigint;
+  readonly proof: readonly string[];
+};
+
+export type PaymentDisputesPaymentInput = {
+  readonly index: BigNumberish;
+  readonly key: BigNumberish;
+  readonly source: BytesLike;
+  readonly amountWei: BigNumberish;
+  readonly runningWei: BigNumberish;
+  readonly proof: readonly BytesLike[];
+};
+
+export type PaymentDisputesPaymentEvidence = {
+  readonly epoch: bigint;
+  readonly index: bigint;
+  readonly proof: readonly string[];
+  readonly division: RefereeDivisionEvidence;
+  readonly key: bigint;
+  readonly place: readonly PaymentDisputesPayment[];
+};
+
+export type PaymentDisputesPaymentEvidenceInput = {
+  readonly epoch: BigNumberish;
+  readonly index: BigNumberish;
+  readonly proof: readonly BytesLike[];
+  readonly division: RefereeDivisionEvidenceInput;
+  readonly key: BigNumberish;
+  readonly place: readonly PaymentDisputesPaymentInput[];
+};
+
+export type PaymentDisputesPaymentSumEvidence = {
+  readonly epoch: bigint;
+  readonly payments: readonly PaymentDisputesPayment[];
+};
+
+export type PaymentDisputesPaymentSumEvidenceInput = {
+  readonly epoch: BigNumberish;
+  readonly payments: readonly PaymentDisputesPaymentInput[];
+};
+
+export type PaymentDisputesPresented = {
+  readonly collectedWei: bigint;
+  readonly blockNumber: bigint;
+  readonly finalisedCount: bigint;
+};
+
+export type PaymentDisputesPresentedInput = {
+  readonly collectedWei: BigNumberish;
+  readonly blockNumber: BigNumberish;
+  readonly finalisedCount: BigNumberish;
+};
+
+export type PaymentDisputesRepeatedEvidence = {
+  readonly epoch: bigint;
+  readonly earlierEpoch: bigint;
+  readonly present: PaymentDisputesListed;
+  readonly earlier: PaymentDisputesListed;
+};
+
+export type PaymentDisputesRepeatedEvidenceInput = {
+  readonly epoch: BigNumberish;
+  readonly earlierEpoch: BigNumberish;
+  readonly present: PaymentDisputesListedInput;
+  readonly earlier: PaymentDisputesListedInput;
+};
+
+export type PaymentDisputesRun = {
+  readonly before: readonly PaymentDisputesPayment[];
+  readonly last: readonly PaymentDisputesPayment[];
+  readonly behind: readonly PaymentDisputesPayment[];
+};
+
+export type PaymentDisputesRunInput = {
+  readonly before: readonly PaymentDisputesPaymentInput[];
+  readonly last: readonly PaymentDisputesPaymentInput[];
+  readonly behind: readonly PaymentDisputesPaymentInput[];
+};
+
+export type PaymentDisputesStakerEvidence = {
+  readonly epoch: bigint;
+  readonly key: bigint;
+  readonly pool: PaymentDisputesRun;
+  readonly place: readonly PaymentDisputesPayment[];
+};
+
+export type PaymentDisputesStakerEvidenceInput = {
+  readonly epoch: BigNumberish;
+  readonly key: BigNumberish;
+  readonly pool: PaymentDisputesRunInput;
+  readonly place: readonly PaymentDisputesPaymentInput[];
+};
+
+export type PaymentDisputesUnbackedEvidence = {
+  readonly epoch: bigint;
+  readonly payment: PaymentDisputesPayment;
+  readonly place: readonly PaymentDisputesListed[];
+};
+
+export type PaymentDisputesUnbackedEvidenceInput = {
+  readonly epoch: BigNumberish;
+  readonly payment: PaymentDisputesPaymentInput;
+  readonly place: readonly PaymentDisputesListedInput[];
+};
+
+export type PaymentDisputesUncollectedEvidence = {
+  readonly epoch: bigint;
+  readonly client: string;
+  readonly provider: string;
+  readonly channel: EpochDisputesPayout;
+};
+
+export type PaymentDisputesUncollectedEvidenceInput = {
+  readonly epoch: BigNumberish;
+  readonly client: string;
+  readonly provider: string;
+  readonly channel: EpochDisputesPayoutInput;
+};
+
 export type RefereeDivisionEvidence = {
   readonly receipt: RefereeReceipt;
   readonly signature: string;
@@ -669,6 +857,16 @@ export type RefereeVerdictInput = {
   readonly slashedWei: BigNumberish;
 };
 
+export type StakeHistoryStake = {
+  readonly owner: string;
+  readonly stakeWei: bigint;
+};
+
+export type StakeHistoryStakeInput = {
+  readonly owner: string;
+  readonly stakeWei: BigNumberish;
+};
+
 export type StakingAccount = {
   readonly freeWei: bigint;
   readonly lockedWei: bigint;
@@ -856,6 +1054,20 @@ export const EpochDisputesFault = {
 export const EpochDisputesTree = {
   Payouts: 0n,
   Receipts: 1n,
+  Payments: 2n,
+  Contents: 3n,
+} as const;
+
+export const PaymentDisputesFault = {
+  ListUnordered: 0n,
+  PaymentSums: 1n,
+  Movement: 2n,
+  Payment: 3n,
+  Unbacked: 4n,
+  StakerShare: 5n,
+  Uncollected: 6n,
+  Repeated: 7n,
+  Omitted: 8n,
 } as const;
 
 export const RefereeVerdictKind = {

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Address} from "@openzeppelin/contracts/utils/Address.sol";
 import {Credits} from "./Credits.sol";
 import {IEpochDisputes} from "./interfaces/IEpochDisputes.sol";
 import {IEpochs} from "./interfaces/IEpochs.sol";
+import {IPaymentDisputes} from "./interfaces/IPaymentDisputes.sol";
 import {IParameters} from "./interfaces/IParameters.sol";
 import {IReferee} from "./interfaces/IReferee.sol";
 import {CommittedEvidence} from "./libraries/CommittedEvidence.sol";
+import {EpochTrees} from "./libraries/EpochTrees.sol";
 import {MerkleTree} from "./libraries/MerkleTree.sol";
 
 /// @title Disputes about an anchored epoch, each decided by one transaction
-/// @notice Payout leaves are sorted by account and carry running sums, so that two of them, or one and the anchored total,
+/// @notice Payout leaves are sorted by key, accounts before channels, and carry running sums of what accounts are owed, so that two of them, or one and the anchored total,
 /// show what is wrong with a root. Evidence is committed with the Referee first, like every other. Leaves that nobody
 /// publishes can be asked for while the epoch's first window lasts: who shows them is paid for it by who asked, and leaves
 /// that nobody shows in time count as wrong ones. What is found rejects the epoch.
@@ -19,12 +22,15 @@ contract EpochDisputes is IEpochDisputes, Credits {
     uint256 private constant MAX_ASKED = 32;
     /// @dev Gas of showing one leaf at depth 20, calldata included; priced at the base fee of the asking.
     uint256 private constant SHOW_GAS = 40_000;
-    uint256 private constant PAYOUT_BYTES = 128;
-    uint256 private constant RECEIPT_BYTES = 32;
+    /// @dev Receipts whose contents are asked for together, and the gas of showing one of the largest.
+    uint256 private constant MAX_CONTENTS = 2;
+    uint256 private constant CONTENT_GAS = 6_000_000;
+    uint256 private constant WORD = 32;
 
     IParameters public immutable parameters;
     IEpochs public immutable epochs;
     IReferee public immutable referee;
+    IPaymentDisputes public immutable payments;
 
     /// @notice Asks so far; they count from 1.
     uint256 public askCount;
@@ -33,15 +39,16 @@ contract EpochDisputes is IEpochDisputes, Credits {
     mapping(uint256 askId => Ask) private _asks;
     mapping(bytes32 leafKey => bool) private _isAsked;
 
-    constructor(IParameters parameters_, IEpochs epochs_, IReferee referee_) {
+    constructor(IParameters parameters_, IEpochs epochs_, IReferee referee_, IPaymentDisputes payments_) {
         parameters = parameters_;
         epochs = epochs_;
         referee = referee_;
+        payments = payments_;
     }
 
     // ---------------------------------------------------------------- payouts
 
-    /// @notice Rejects an epoch that owes an account less than the last final one did.
+    /// @notice Rejects an epoch that owes an account less than the last final one did, or covers less of a channel.
     function challengeDecrease(DecreaseEvidence calldata evidence) external {
         _checkCommitted();
         uint64 epoch = evidence.epoch;
@@ -53,8 +60,10 @@ contract EpochDisputes is IEpochDisputes, Credits {
         for (uint256 i = 0; i < evidence.present.length; i++) {
             _checkPayout(evidence.present[i], present.payoutRoot, present.leafCount);
         }
-        require(_fell(evidence, present.leafCount), EpochDisputesNoFault(epoch));
-        _reject(epoch, Fault.Decreased, evidence.before.account);
+        uint256 key = evidence.before.key;
+        (bool shown, uint256 presentWei) = EpochTrees.cumulativeAt(evidence.present, key, present.leafCount);
+        require(shown && presentWei < evidence.before.cumulativeWei, EpochDisputesNoFault(epoch));
+        _reject(epoch, Fault.Decreased, EpochTrees.isAccount(key) ? address(uint160(key)) : address(0));
     }
 
     /// @notice Rejects an epoch whose leaves are out of order, or do not add up to each other or to the total.
@@ -72,7 +81,7 @@ contract EpochDisputes is IEpochDisputes, Credits {
 
     // ---------------------------------------------------------------- data
 
-    /// @notice Asks for leaves of an epoch's payouts or receipts; the value sent pays whoever shows them. Each leaf can be
+    /// @notice Asks for leaves of an epoch's trees, or for what its receipts say; the value sent pays whoever shows them. Each leaf can be
     /// asked for once per anchoring, in the epoch's first window, which stays open for what follows from the answer.
     function ask(uint64 epoch, Tree tree, uint32[] calldata indexes) external payable returns (uint256 askId) {
         IEpochs.Epoch memory present = _inWindow(epoch);
@@ -80,12 +89,13 @@ contract EpochDisputes is IEpochDisputes, Credits {
             block.timestamp < present.windowEndsAt, EpochDisputesWindowEnded(epoch, present.windowEndsAt)
         );
         uint256 count = indexes.length;
-        require(count > 0 && count <= MAX_ASKED, EpochDisputesAskSize(count, MAX_ASKED));
-        uint256 neededWei = bondOf(count);
+        uint256 most = tree == Tree.Contents ? MAX_CONTENTS : MAX_ASKED;
+        require(count > 0 && count <= most, EpochDisputesAskSize(count, most));
+        uint256 neededWei = bondOf(tree, count);
         require(
             msg.value >= neededWei && msg.value <= type(uint96).max, EpochDisputesBondShort(msg.value, neededWei)
         );
-        uint256 leafCount = tree == Tree.Payouts ? present.leafCount : present.receiptCount;
+        (, uint256 leafCount) = _treeOf(tree, present);
         for (uint256 i = 0; i < count; i++) {
             require(indexes[i] < leafCount, EpochDisputesNoSuchLeaf(indexes[i], leafCount));
             bytes32 key = keccak256(abi.encode(present.round, tree, indexes[i]));
@@ -112,7 +122,8 @@ contract EpochDisputes is IEpochDisputes, Credits {
     }
 
     /// @notice Shows the leaves of an ask, in its order, and takes its bond; anybody who has them may, until the deadline.
-    /// @param leaves The leaves' bytes (docs/protocol.md section 5).
+    /// @param leaves The leaves' bytes (docs/protocol.md section 5); of contents the ABI-encoded receipts with signature and
+    /// leaves, of which each has to be one that an epoch may list.
     function show(uint256 askId, bytes[] calldata leaves, bytes32[][] calldata proofs) external {
         Ask storage asked = _open(askId);
         IEpochs.Epoch memory present = _inWindow(asked.epoch);
@@ -121,15 +132,20 @@ contract EpochDisputes is IEpochDisputes, Credits {
         );
         uint256 count = asked.indexes.length;
         require(leaves.length == count && proofs.length == count, EpochDisputesAnswerShape(askId));
-        bool isPayouts = asked.tree == Tree.Payouts;
-        bytes32 root = isPayouts ? present.payoutRoot : present.receiptsRoot;
-        uint256 leafCount = isPayouts ? present.leafCount : present.receiptCount;
+        Tree tree = asked.tree;
+        (bytes32 root, uint256 leafCount) = _treeOf(tree, present);
         for (uint256 i = 0; i < count; i++) {
             uint256 index = asked.indexes[i];
-            // Bytes that are no leaf at all stand under a root as well, but show nothing that could be judged.
-            require(_isLeaf(leaves[i], isPayouts, index), EpochDisputesAnswerShape(askId));
+            bytes32 leafHash;
+            if (tree == Tree.Contents) {
+                leafHash = MerkleTree.leaf(abi.encode(_receiptOf(leaves[i])));
+            } else {
+                // Bytes that are no leaf at all stand under a root as well, but show nothing that could be judged.
+                require(_isLeaf(leaves[i], tree, index), EpochDisputesAnswerShape(askId));
+                leafHash = MerkleTree.leaf(leaves[i]);
+            }
             require(
-                MerkleTree.verify(root, MerkleTree.leaf(leaves[i]), index, leafCount, proofs[i]),
+                MerkleTree.verify(root, leafHash, index, leafCount, proofs[i]),
                 EpochDisputesProofInvalid(root, index)
             );
         }
@@ -159,8 +175,8 @@ contract EpochDisputes is IEpochDisputes, Credits {
     }
 
     /// @notice The least that asking for so many leaves takes in this block.
-    function bondOf(uint256 count) public view returns (uint256 bondWei) {
-        return count * SHOW_GAS * block.basefee;
+    function bondOf(Tree tree, uint256 count) public view returns (uint256 bondWei) {
+        return count * (tree == Tree.Contents ? CONTENT_GAS : SHOW_GAS) * block.basefee;
     }
 
     /// @notice Sum of all buckets, in wei.
@@ -183,33 +199,13 @@ contract EpochDisputes is IEpochDisputes, Credits {
     }
 
     function _checkPayout(Payout calldata payout, bytes32 root, uint256 count) private pure {
-        bytes32 leaf = MerkleTree.leaf(
-            abi.encode(payout.index, payout.account, payout.cumulativeWei, payout.runningWei)
-        );
-        require(
-            MerkleTree.verify(root, leaf, payout.index, count, payout.proof),
-            EpochDisputesProofInvalid(root, payout.index)
-        );
-    }
-
-    /// @dev The account's own leaf says less, or its place between others is empty.
-    function _fell(DecreaseEvidence calldata evidence, uint256 count) private pure returns (bool) {
-        address account = evidence.before.account;
-        Payout[] calldata present = evidence.present;
-        if (present.length == 0) return count == 0;
-        Payout calldata first = present[0];
-        if (present.length == 2) {
-            return present[1].index == first.index + 1 && first.account < account && account < present[1].account;
-        }
-        if (present.length != 1) return false;
-        if (first.account == account) return first.cumulativeWei < evidence.before.cumulativeWei;
-        return account < first.account ? first.index == 0 : first.index == count - 1;
+        require(EpochTrees.isUnder(payout, root, count), EpochDisputesProofInvalid(root, payout.index));
     }
 
     /// @dev What is wrong with a leaf by itself.
     function _alone(SumEvidence calldata evidence, IEpochs.Epoch memory present) private pure returns (Fault) {
         Payout calldata leaf = evidence.leaves[0];
-        if (leaf.index == 0 && leaf.runningWei != leaf.cumulativeWei) return Fault.RunningSum;
+        if (leaf.index == 0 && leaf.runningWei != _owedBy(leaf)) return Fault.RunningSum;
         require(
             leaf.index == present.leafCount - 1 && leaf.runningWei != present.totalWei,
             EpochDisputesNoFault(evidence.epoch)
@@ -222,10 +218,10 @@ contract EpochDisputes is IEpochDisputes, Credits {
         Payout calldata left = evidence.leaves[0];
         Payout calldata right = evidence.leaves[1];
         require(right.index == left.index + 1, EpochDisputesNoFault(evidence.epoch));
-        if (left.account >= right.account) return Fault.Unordered;
+        if (left.key >= right.key) return Fault.Unordered;
         // A difference cannot overflow where the sum, which a liar chose, could.
         bool adds = right.runningWei >= left.runningWei
-            && right.runningWei - left.runningWei == right.cumulativeWei;
+            && right.runningWei - left.runningWei == _owedBy(right);
         require(!adds, EpochDisputesNoFault(evidence.epoch));
         return Fault.RunningSum;
     }
@@ -248,10 +244,31 @@ contract EpochDisputes is IEpochDisputes, Credits {
         _credit(beneficiary, bondWei);
     }
 
-    /// @dev A payout leaf is four words, of which the first is its index and the second an address; a receipt's is one.
-    function _isLeaf(bytes calldata leaf, bool isPayouts, uint256 index) private pure returns (bool) {
-        if (!isPayouts) return leaf.length == RECEIPT_BYTES;
-        return leaf.length == PAYOUT_BYTES && uint256(bytes32(leaf[:32])) == index
-            && uint256(bytes32(leaf[32:64])) <= type(uint160).max;
+    /// @dev What a leaf adds to the running sum: only accounts are owed anything.
+    function _owedBy(Payout calldata leaf) private pure returns (uint256) {
+        return EpochTrees.isAccount(leaf.key) ? leaf.cumulativeWei : 0;
+    }
+
+    function _treeOf(Tree tree, IEpochs.Epoch memory present)
+        private
+        pure
+        returns (bytes32 root, uint256 leafCount)
+    {
+        if (tree == Tree.Payouts) return (present.payoutRoot, present.leafCount);
+        if (tree == Tree.Payments) return (present.paymentsRoot, present.paymentCount);
+        return (present.receiptsRoot, present.receiptCount);
+    }
+
+    /// @dev A payout leaf is four words and a payment's five, of which the first is its index; a receipt's is one.
+    function _isLeaf(bytes calldata leaf, Tree tree, uint256 index) private pure returns (bool) {
+        if (tree == Tree.Receipts) return leaf.length == WORD;
+        uint256 words = tree == Tree.Payouts ? 4 : 5;
+        return leaf.length == words * WORD && uint256(bytes32(leaf[:WORD])) == index;
+    }
+
+    /// @dev The hash of a receipt that an epoch may list; whatever else the bytes are reverts.
+    function _receiptOf(bytes calldata encoded) private view returns (bytes32) {
+        bytes memory call = bytes.concat(IPaymentDisputes.checkReceipt.selector, encoded);
+        return abi.decode(Address.functionStaticCall(address(payments), call), (bytes32));
     }
 }

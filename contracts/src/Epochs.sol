@@ -23,6 +23,7 @@ contract Epochs is IEpochs, Credits {
     address public immutable inferenceEscrow;
     address public immutable referee;
     address public immutable disputes;
+    address public immutable paymentDisputes;
 
     /// @dev What an anchor leaves behind for good: two slots.
     struct Anchor {
@@ -34,14 +35,16 @@ contract Epochs is IEpochs, Credits {
         uint48 finalisableAt;
     }
 
-    /// @dev What claims, disputes and nodes need of the last final epoch and of the one in its window; three slots that
+    /// @dev What claims, disputes and nodes need of the last final epoch and of the one in its window; four slots that
     /// are written over, which costs a quarter of new ones.
     struct Recent {
         bytes32 payoutRoot;
+        bytes32 paymentsRoot;
         bytes32 manifest;
         address anchorer;
-        uint48 windowEndsAt;
-        uint48 round;
+        uint40 windowEndsAt;
+        uint24 round;
+        uint32 paymentCount;
     }
 
     /// @dev What claims are judged by, besides the recent payout root: one slot.
@@ -61,7 +64,8 @@ contract Epochs is IEpochs, Credits {
     uint64 public epochCount;
     /// @notice All that ever came into pots, in wei.
     uint128 public potTotalWei;
-    uint48 private immutable _deployedBlock;
+    /// @dev Block in which anything came in first: there the first epoch opened.
+    uint48 private _fundedBlock;
     Final private _final;
     /// @dev Of the epochs by their number modulo 2: at most one stands behind the last final one.
     Recent[2] private _recent;
@@ -72,7 +76,7 @@ contract Epochs is IEpochs, Credits {
     mapping(address account => uint256) private _served;
 
     modifier onlyDisputes() {
-        require(msg.sender == disputes, EpochsUnauthorised(msg.sender));
+        require(msg.sender == disputes || msg.sender == paymentDisputes, EpochsUnauthorised(msg.sender));
         _;
     }
 
@@ -81,14 +85,15 @@ contract Epochs is IEpochs, Credits {
         IStaking staking_,
         address inferenceEscrow_,
         address referee_,
-        address disputes_
+        address disputes_,
+        address paymentDisputes_
     ) {
         parameters = parameters_;
         staking = staking_;
         inferenceEscrow = inferenceEscrow_;
         referee = referee_;
         disputes = disputes_;
-        _deployedBlock = uint48(block.number);
+        paymentDisputes = paymentDisputes_;
     }
 
     /// @notice Adds the value sent to the open epoch's pot.
@@ -98,6 +103,7 @@ contract Epochs is IEpochs, Credits {
         potOf[epoch] += msg.value;
         uint128 totalWei = potTotalWei + uint128(msg.value);
         potTotalWei = totalWei;
+        if (_fundedBlock == 0) _fundedBlock = uint48(block.number);
         emit EpochFunded(epoch, msg.value, totalWei);
     }
 
@@ -109,10 +115,12 @@ contract Epochs is IEpochs, Credits {
         uint48 finalisableAt = uint48(block.timestamp + windowSeconds);
         Recent storage recent = _recent[epoch % 2];
         recent.payoutRoot = roots.payoutRoot;
+        recent.paymentsRoot = roots.paymentsRoot;
         recent.manifest = roots.manifest;
         recent.anchorer = msg.sender;
-        recent.windowEndsAt = finalisableAt;
-        recent.round = anchoringCount() + 1;
+        recent.windowEndsAt = uint40(finalisableAt);
+        recent.round = uint24(anchoringCount()) + 1;
+        recent.paymentCount = roots.paymentCount;
         _anchors[epoch] = Anchor({
             receiptsRoot: roots.receiptsRoot,
             totalWei: uint96(roots.totalWei),
@@ -260,14 +268,16 @@ contract Epochs is IEpochs, Credits {
         return Epoch({
             payoutRoot: recent.payoutRoot,
             receiptsRoot: anchored.receiptsRoot,
+            paymentsRoot: recent.paymentsRoot,
             manifest: recent.manifest,
             totalWei: anchored.totalWei,
             leafCount: anchored.leafCount,
             receiptCount: anchored.receiptCount,
+            paymentCount: recent.paymentCount,
             finalised: epoch <= _final.epoch,
             anchorer: recent.anchorer,
             round: recent.round,
-            openedBlock: epoch == 1 ? _deployedBlock : _anchors[epoch - 1].anchoredBlock,
+            openedBlock: epoch == 1 ? _fundedBlock : _anchors[epoch - 1].anchoredBlock,
             anchoredBlock: anchored.anchoredBlock,
             windowEndsAt: recent.windowEndsAt,
             finalisableAt: anchored.finalisableAt

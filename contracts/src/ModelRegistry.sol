@@ -73,6 +73,12 @@ contract ModelRegistry is IModelRegistry {
         return _existing(adapterId);
     }
 
+    /// @notice Whom an adapter's part of fees goes to, and the second from which; zeros for one that is not registered.
+    function ownerOf(bytes32 adapterId) external view returns (address owner, uint64 since) {
+        Adapter storage adapter = _adapters[adapterId];
+        return (adapter.owner, adapter.registeredAt);
+    }
+
     /// @notice What the referee needs of an adapter.
     function sketchesOf(bytes32 adapterId) external view returns (bytes32 sketchRoot, uint32 sketchCount) {
         Adapter storage adapter = _existing(adapterId);

@@ -5,13 +5,12 @@ import {IParameters} from "./interfaces/IParameters.sol";
 import {RefereeBase} from "./RefereeBase.sol";
 import {Int8Dot} from "./libraries/Int8Dot.sol";
 import {Locks} from "./libraries/Locks.sol";
-import {MerkleTree} from "./libraries/MerkleTree.sol";
+import {ReceiptDivision} from "./libraries/ReceiptDivision.sol";
 
 /// @title Verdicts on a receipt as a whole: what it left out, how it divided, and whether there are two of it
 /// @notice Like a wrong leaf each costs the provider its serving lock, in one transaction and without a bond. Nothing is
 /// withheld from contributors: they were not the ones who left out or divided.
 abstract contract ReceiptVerdicts is RefereeBase {
-    uint256 private constant ONE = 1_000_000;
     /// @dev Best clusters that are paid for one answer (docs/protocol.md section 4).
     uint256 private constant MAX_LEAVES = 64;
 
@@ -41,7 +40,7 @@ abstract contract ReceiptVerdicts is RefereeBase {
         _checkSpans(receipt, evidence.spans);
         IParameters.Fees[] memory right = parameters.feesAround(receipt.issuedAt);
         for (uint256 i = 0; i < right.length; i++) {
-            require(!_divides(evidence, right[i]), RefereeDivisionCorrect(receiptHash));
+            require(!ReceiptDivision.divides(evidence, right[i]), RefereeDivisionCorrect(receiptHash));
         }
         _convict(VerdictKind.Division, receiptHash, receipt);
     }
@@ -114,87 +113,16 @@ abstract contract ReceiptVerdicts is RefereeBase {
         require(shown < MAX_LEAVES, RefereeNotOmitted(index));
     }
 
-    // ---------------------------------------------------------------- division
-
-    function _divides(DivisionEvidence calldata evidence, IParameters.Fees memory fees)
-        private
-        pure
-        returns (bool)
-    {
-        uint256 feeWei = evidence.receipt.feeWei;
-        // What no honest receipt holds would overflow below, and must not save its signer.
-        if (feeWei > type(uint128).max) return false;
-        (bool fits, uint256 learnedWeight, uint256 memorisedWeight) = _weights(evidence);
-        if (!fits) return false;
-        uint256 dataWei = feeWei - feeWei * fees.platformPpm / ONE;
-        dataWei -= feeWei * fees.modelOwnerPpm / ONE + feeWei * fees.stakersPpm / ONE;
-        uint256 learnedWei = learnedWeight == 0 ? 0 : dataWei * fees.learnedPpm / ONE;
-        if (memorisedWeight == 0 && learnedWeight > 0) learnedWei = dataWei;
-        return _dividesScores(evidence.scores, learnedWei, learnedWeight)
-            && _dividesSpans(evidence.spans, dataWei - learnedWei, memorisedWeight);
-    }
-
-    function _weights(DivisionEvidence calldata evidence)
-        private
-        pure
-        returns (bool fits, uint256 learned, uint256 memorised)
-    {
-        for (uint256 i = 0; i < evidence.scores.length; i++) {
-            if (evidence.scores[i].score > type(uint64).max) return (false, 0, 0);
-            learned += evidence.scores[i].score;
-        }
-        for (uint256 i = 0; i < evidence.spans.length; i++) {
-            if (evidence.spans[i].weight > type(uint64).max) return (false, 0, 0);
-            memorised += evidence.spans[i].weight;
-        }
-        fits = true;
-    }
-
-    /// @dev Floored shares by weight, the remainder with the first.
-    function _dividesScores(ScoreLeaf[] calldata leaves, uint256 poolWei, uint256 weight)
-        private
-        pure
-        returns (bool)
-    {
-        uint256 leftWei = weight == 0 ? 0 : poolWei;
-        for (uint256 i = leaves.length; i > 0; i--) {
-            uint256 shareWei = weight == 0 ? 0 : poolWei * leaves[i - 1].score / weight;
-            if (i == 1) shareWei = leftWei;
-            if (leaves[i - 1].amountWei != shareWei) return false;
-            leftWei -= shareWei;
-        }
-        return true;
-    }
-
-    function _dividesSpans(SpanLeaf[] calldata leaves, uint256 poolWei, uint256 weight)
-        private
-        pure
-        returns (bool)
-    {
-        uint256 leftWei = weight == 0 ? 0 : poolWei;
-        for (uint256 i = leaves.length; i > 0; i--) {
-            uint256 shareWei = weight == 0 ? 0 : poolWei * leaves[i - 1].weight / weight;
-            if (i == 1) shareWei = leftWei;
-            if (leaves[i - 1].amountWei != shareWei) return false;
-            leftWei -= shareWei;
-        }
-        return true;
-    }
-
     // ---------------------------------------------------------------- both
 
     /// @dev All leaves of the receipt's scores, and only they.
     function _checkScores(Receipt calldata receipt, ScoreLeaf[] calldata leaves) private pure {
-        bytes32[] memory hashes = new bytes32[](leaves.length);
-        for (uint256 i = 0; i < leaves.length; i++) hashes[i] = MerkleTree.leaf(abi.encode(leaves[i]));
-        bytes32 computed = MerkleTree.rootOf(hashes);
+        bytes32 computed = ReceiptDivision.rootOf(leaves);
         require(computed == receipt.scoreRoot, RefereeLeavesMismatch(receipt.scoreRoot, computed));
     }
 
     function _checkSpans(Receipt calldata receipt, SpanLeaf[] calldata leaves) private pure {
-        bytes32[] memory hashes = new bytes32[](leaves.length);
-        for (uint256 i = 0; i < leaves.length; i++) hashes[i] = MerkleTree.leaf(abi.encode(leaves[i]));
-        bytes32 computed = MerkleTree.rootOf(hashes);
+        bytes32 computed = ReceiptDivision.rootOf(leaves);
         require(computed == receipt.spanRoot, RefereeLeavesMismatch(receipt.spanRoot, computed));
     }
 

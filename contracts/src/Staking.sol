@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {Credits} from "./Credits.sol";
 import {IParameters} from "./interfaces/IParameters.sol";
 import {IStaking} from "./interfaces/IStaking.sol";
+import {StakeHistory} from "./StakeHistory.sol";
 import {WorkerKeys} from "./WorkerKeys.sol";
 import {Locks} from "./libraries/Locks.sol";
 import {SlashWindow} from "./libraries/SlashWindow.sol";
@@ -13,7 +14,7 @@ import {StakeTree} from "./libraries/StakeTree.sol";
 /// @notice A lock is one task's or one provider's serving bond and is never counted twice. Only free stake thaws. Slashed
 /// stake is divided by Parameters: credits for challenger and requester, the rest stays here for good and is counted
 /// as burned. An owner may name a worker key: it works and answers with the owner's stake, and can never take it out. Buckets: free + locked + thawing + credits + burned = everything that was ever paid in and not paid out.
-contract Staking is IStaking, Credits, WorkerKeys {
+contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
     using SlashWindow for SlashWindow.Window;
     using StakeTree for StakeTree.Tree;
     using StakeTree for StakeTree.Omitted;
@@ -462,6 +463,7 @@ contract Staking is IStaking, Credits, WorkerKeys {
     function _settle(address account) private returns (bool fits) {
         fits = _list(account);
         Holding storage holding = _holdings[account];
+        _record(account, holding.position > 0 ? uint256(holding.freeWei) + holding.lockedWei : 0);
         bool counts = holding.position > 0 && holding.roles & VERIFIER != 0;
         uint256 weight = counts ? (uint256(holding.freeWei) + holding.lockedWei) / WEIGHT_WEI : 0;
         uint256 previous = holding.weight;

@@ -32,11 +32,11 @@ contract EpochDisputesTest is World {
         pure
         returns (IEpochDisputes.Payout memory)
     {
-        return IEpochDisputes.Payout(index, account, cumulativeWei, runningWei, new bytes32[](0));
+        return IEpochDisputes.Payout(index, uint160(account), cumulativeWei, runningWei, new bytes32[](0));
     }
 
     function _bytes(IEpochDisputes.Payout memory leaf) private pure returns (bytes memory) {
-        return abi.encode(leaf.index, leaf.account, leaf.cumulativeWei, leaf.runningWei);
+        return abi.encode(leaf.index, leaf.key, leaf.cumulativeWei, leaf.runningWei);
     }
 
     /// @dev The root over two leaves, which get their proofs.
@@ -180,7 +180,9 @@ contract EpochDisputesTest is World {
         // Whoever is nobody has no part of a slash, and the watcher has one of its own.
         vm.assume(account > 0 && address(account) != WATCHER);
         address was = address(account);
-        uint256 beforeWei = bound(before, 0, uint256(firstWei) + secondWei);
+        // No leaf is a leaf of nothing, and who was owed nothing cannot lose it.
+        vm.assume(firstWei > 0);
+        uint256 beforeWei = bound(before, 1, uint256(firstWei) + secondWei);
         address a = own ? was : address(first);
         vm.assume(uint160(a) < type(uint160).max);
         address b = address(uint160(bound(second, uint256(uint160(a)) + 1, type(uint160).max)));
@@ -356,7 +358,6 @@ contract EpochDisputesTest is World {
         bytes4 shape = IEpochDisputes.EpochDisputesAnswerShape.selector;
         if (other.length != 128) _show(other, shape);
         _show(abi.encode(uint256(1), address(1), uint256(5), uint256(5)), shape);
-        _show(abi.encode(uint256(0), type(uint256).max, uint256(5), uint256(5)), shape);
         bytes4 proof = IEpochDisputes.EpochDisputesProofInvalid.selector;
         _show(abi.encode(uint256(0), address(1), uint256(amount), uint256(5)), proof);
     }

@@ -97,7 +97,7 @@ abstract contract World is Base {
         bytes32 receipts,
         uint32 receiptCount
     ) internal {
-        IEpochs.Roots memory roots = IEpochs.Roots(root, receipts, "manifest", totalWei, leafCount, receiptCount);
+        IEpochs.Roots memory roots = IEpochs.Roots(root, receipts, 0, "manifest", totalWei, leafCount, receiptCount, 0);
         epochs.anchor(epoch, roots, "");
     }
 

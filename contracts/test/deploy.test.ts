@@ -195,4 +195,4 @@ describe('calls, results, errors and events', () => {
 
 /** Errors of the libraries we build on, which their own tests cover. */
 const foreign =
-  /^(AccessControl|Checkpoint|ECDSA|ERC\d|FailedCall|Governor|InsufficientBalance|InvalidAccountNonce|InvalidShortString|Ownable|SafeCast|StringTooLong|Timelock|Votes|DoubleEndedQueue|QueueEmpty|QueueFull|Panic|SafeERC20|Strings|Nonces)/;
+  /^(AccessControl|Checkpoint|ECDSA|ERC\d|AddressEmptyCode|FailedCall|Governor|InsufficientBalance|InvalidAccountNonce|InvalidShortString|Ownable|SafeCast|StringTooLong|Timelock|Votes|DoubleEndedQueue|QueueEmpty|QueueFull|Panic|SafeERC20|Strings|Nonces)/;

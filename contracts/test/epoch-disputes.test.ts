@@ -4,10 +4,13 @@ import { describe, test } from 'node:test';
 import { AbiCoder, hexlify, type TransactionReceipt, type Wallet, ZeroHash } from 'ethers';
 import { buildTree, fromHex, type Hex, parseAddress, utf8 } from '#crypto';
 import {
+  accountOfKey,
   askLeavesIntent,
   type EpochFault,
   findEpochFault,
-  type PayoutLeaf,
+  type KeyedPayout,
+  keyedPayouts,
+  type Payout,
   payoutLeavesOf,
   showLeavesIntent,
   withRunningSums,
@@ -53,19 +56,23 @@ const [ada, bob, cid] = accounts as [
   (typeof accounts)[0],
   (typeof accounts)[0],
 ];
-const honest = withRunningSums([
+/** Leaves of accounts alone. */
+const leavesOf = (payouts: readonly Payout[]): readonly KeyedPayout[] =>
+  keyedPayouts(withRunningSums(payouts), []);
+const amounts = [
   { account: ada, amountWei: 2_000_000n },
   { account: bob, amountWei: 3_000_000n },
   { account: cid, amountWei: 1_000_000n },
-]);
+] as const;
+const honest = leavesOf(amounts);
 const total = 6_000_000n;
 /** Honest leaves with one of them changed. */
-const changed = (index: number, change: Partial<PayoutLeaf>): PayoutLeaf[] =>
+const changed = (index: number, change: Partial<KeyedPayout>): KeyedPayout[] =>
   honest.map((leaf, i) => (i === index ? { ...leaf, ...change } : leaf));
-const treeOf = (leaves: readonly PayoutLeaf[]) => buildTree(payoutLeavesOf(leaves));
+const treeOf = (leaves: readonly KeyedPayout[]) => buildTree(payoutLeavesOf(leaves));
 const receipts = buildTree([utf8('a'.repeat(32)), utf8('b'.repeat(32))]);
 
-async function anchorLeaves(leaves: readonly PayoutLeaf[], totalWei = total, from = liar) {
+async function anchorLeaves(leaves: readonly KeyedPayout[], totalWei = total, from = liar) {
   const epoch = Number(await Epochs.epochCount()) + 1;
   const roots = rootsOf({
     payoutRoot: hexlify(treeOf(leaves).root),
@@ -96,7 +103,7 @@ function faultIn({ logs }: TransactionReceipt): bigint | undefined {
 }
 
 async function challenge(fault: EpochFault, from = watcher): Promise<void> {
-  await commit(encodeEpochEvidence(fault), from);
+  await commit(encodeEpochEvidence('EpochDisputes', fault.fn, fault.evidence), from);
   const receipt =
     fault.fn === 'challengeSums'
       ? await chain.send(from, 'EpochDisputes', 'challengeSums', [fault.evidence])
@@ -105,12 +112,12 @@ async function challenge(fault: EpochFault, from = watcher): Promise<void> {
 }
 
 describe('EpochDisputes: payouts', () => {
-  const cases: readonly (readonly [string, readonly PayoutLeaf[], bigint])[] = [
+  const cases: readonly (readonly [string, readonly KeyedPayout[], bigint])[] = [
     ['EPOCH_RUNNING_SUM_WRONG', changed(0, { runningWei: 1_999_999n }), total],
     ['EPOCH_RUNNING_SUM_WRONG', changed(1, { runningWei: 5_000_001n }), total],
     ['EPOCH_RUNNING_SUM_WRONG', changed(1, { amountWei: 2n ** 256n - 1n }), total],
-    ['EPOCH_PAYOUTS_UNORDERED', withRunningSums([honest[1]!, honest[0]!, honest[2]!]), total],
-    ['EPOCH_PAYOUTS_UNORDERED', withRunningSums([honest[0]!, honest[0]!, honest[2]!]), 5_000_000n],
+    ['EPOCH_PAYOUTS_UNORDERED', leavesOf([amounts[1], amounts[0], amounts[2]]), total],
+    ['EPOCH_PAYOUTS_UNORDERED', leavesOf([amounts[0], amounts[0], amounts[2]]), 5_000_000n],
     ['EPOCH_TOTAL_WRONG', honest, total - 1n],
   ];
   for (const [code, leaves, totalWei] of cases) {
@@ -134,11 +141,11 @@ describe('EpochDisputes: payouts', () => {
     });
   }
 
-  const decreased: readonly (readonly [string, readonly PayoutLeaf[]])[] = [
-    ['its leaf says less', withRunningSums(changed(1, { amountWei: 2_999_999n }))],
-    ['its leaf is gone between two', withRunningSums([honest[0]!, honest[2]!])],
-    ['its leaf is gone at the front', withRunningSums([honest[1]!, honest[2]!])],
-    ['its leaf is gone at the end', withRunningSums([honest[0]!, honest[1]!])],
+  const decreased: readonly (readonly [string, readonly Payout[]])[] = [
+    ['its leaf says less', [amounts[0], { ...amounts[1], amountWei: 2_999_999n }, amounts[2]]],
+    ['its leaf is gone between two', [amounts[0], amounts[2]]],
+    ['its leaf is gone at the front', [amounts[1], amounts[2]]],
+    ['its leaf is gone at the end', [amounts[0], amounts[1]]],
   ];
   for (const [what, leaves] of decreased) {
     test(`EPOCH_PAYOUT_DECREASED: ${what}`, async () => {
@@ -149,15 +156,16 @@ describe('EpochDisputes: payouts', () => {
         const isLast = i === leaves.length - 1;
         return isLast ? { ...leaf, amountWei: leaf.amountWei + 4_000_000n } : leaf;
       });
-      const payouts = withRunningSums(more);
+      const payouts = leavesOf(more);
       const totalWei = payouts.at(-1)!.runningWei;
       const epoch = await anchorLeaves(payouts, totalWei);
       const fault = findEpochFault({ epoch, totalWei, payouts }, honest);
       assert.equal(fault?.code, 'EPOCH_PAYOUT_DECREASED');
       await challenge(fault!);
       assert.equal(await Epochs.epochCount(), 1n);
-      const wronged = fault!.fn === 'challengeDecrease' ? fault!.evidence.before.account : '';
-      assert.equal(await Staking.credits(wronged), BigInt(bonds.minStakeWei) / 10n);
+      const wronged =
+        fault!.fn === 'challengeDecrease' ? accountOfKey(fault!.evidence.before.key) : null;
+      assert.equal(await Staking.credits(wronged!), BigInt(bonds.minStakeWei) / 10n);
       // What came in meanwhile belongs to the epoch that is open again.
       assert.equal(await Epochs.potOf(2), 9_000_000n);
       await assertConserved(chain);
@@ -165,13 +173,12 @@ describe('EpochDisputes: payouts', () => {
   }
 
   test('EPOCH_PAYOUT_DECREASED: no leaf is left at all', async () => {
-    const none = withRunningSums([]);
-    await finalise(
-      chain,
-      BigInt(await anchorLeaves(withRunningSums([{ account: ada, amountWei: 0n }]), 0n)),
-    );
+    const none = leavesOf([]);
+    // One channel, whose fees were all the platform's.
+    const pair = { client: ada, provider: bob };
+    const before = keyedPayouts([], [{ ...pair, feeWei: 5n }]);
+    await finalise(chain, BigInt(await anchorLeaves(before, 0n)));
     const epoch = await anchorLeaves(none, 0n);
-    const before = withRunningSums([{ account: ada, amountWei: 0n }]);
     const fault = findEpochFault({ epoch, totalWei: 0n, payouts: none }, before);
     assert.equal(fault?.code, 'EPOCH_PAYOUT_DECREASED');
     await challenge(fault!);
@@ -182,13 +189,13 @@ describe('EpochDisputes: payouts', () => {
     await finalise(chain, BigInt(await anchorLeaves(honest)));
     const epoch = await anchorLeaves(honest);
     assert.equal(findEpochFault({ epoch, totalWei: total, payouts: honest }, honest), null);
-    const other = withRunningSums(changed(1, { amountWei: 1n }));
+    const other = leavesOf([amounts[0], { ...amounts[1], amountWei: 1n }, amounts[2]]);
     const totalWei = other.at(-1)!.runningWei;
     const shape = findEpochFault({ epoch, totalWei, payouts: other }, honest);
     if (shape?.fn !== 'challengeDecrease') throw new Error('the smaller payout is not found');
     const place = (index: number) => ({
       index,
-      account: honest[index]!.account,
+      key: honest[index]!.key,
       cumulativeWei: honest[index]!.amountWei,
       runningWei: honest[index]!.runningWei,
       proof: showLeavesIntent(1n, payoutLeavesOf(honest), [index]).args[2] as Hex[][],
@@ -249,9 +256,9 @@ describe('EpochDisputes: payouts', () => {
     const show = (from: Wallet) =>
       chain.send(from, 'EpochDisputes', 'challengeSums', [fault.evidence]);
     await refuses(show(watcher), 'EpochDisputesEvidenceNotCommitted');
-    await commit(encodeEpochEvidence(fault));
+    await commit(encodeEpochEvidence('EpochDisputes', fault.fn, fault.evidence));
     await refuses(show(provider), 'EpochDisputesEvidenceNotCommitted');
-    const encoded = encodeEpochEvidence(fault);
+    const encoded = encodeEpochEvidence('EpochDisputes', fault.fn, fault.evidence);
     const [, early] = await chain.together(provider, [
       ['Referee', 'commitEvidence', [evidenceCommitment(provider.address, encoded)]],
       ['EpochDisputes', 'challengeSums', [fault.evidence]],
@@ -297,7 +304,7 @@ describe('EpochDisputes: data', () => {
     chain.send(from, 'EpochDisputes', 'ask', [epoch, 0, [...indexes]], valueWei);
   const show = (
     askId: bigint,
-    leaves: readonly PayoutLeaf[],
+    leaves: readonly KeyedPayout[],
     indexes: readonly number[],
     from = liar,
   ) => {
@@ -308,7 +315,7 @@ describe('EpochDisputes: data', () => {
   test('leaves that are shown pay who shows them, and keep the window open for what follows', async () => {
     const epoch = await anchorLeaves(honest);
     const { windowEndsAt } = await Epochs.getEpoch(epoch);
-    const intent = askLeavesIntent(epoch, 1, [0, 2], OPEN_WEI);
+    const intent = askLeavesIntent(epoch, 1, 'payouts', [0, 2], OPEN_WEI);
     assert.deepEqual(intent.args, [epoch, 0, [0, 2]]);
     await chain.pass(BigInt(timing.challengeWindowSeconds) / 2n);
     await ask(epoch, [0, 2]);
@@ -402,7 +409,8 @@ describe('EpochDisputes: data', () => {
   test('bytes that are no leaf are no answer, even under the anchored root', async () => {
     const words = AbiCoder.defaultAbiCoder().encode(
       ['uint256', 'uint256', 'uint256', 'uint256'],
-      [0, 2n ** 255n, 1, 1],
+      // Another place than its own.
+      [1, 7n, 1, 1],
     );
     const tree = buildTree([fromHex(words as Hex)]);
     const roots = rootsOf({ payoutRoot: hexlify(tree.root), leafCount: 1, totalWei: 1n });

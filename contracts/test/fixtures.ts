@@ -413,10 +413,12 @@ export function rootsOf(changes: Partial<EpochsRootsInput>): EpochsRootsInput {
   return {
     payoutRoot: ZeroHash,
     receiptsRoot: ZeroHash,
+    paymentsRoot: ZeroHash,
     manifest: id('epoch manifest'),
     totalWei: 0n,
     leafCount: 0,
     receiptCount: 0,
+    paymentCount: 0,
     ...changes,
   };
 }

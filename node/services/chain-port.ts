@@ -99,7 +99,8 @@ export function createChainPort<Name extends string>(
 
 const SMALL_INTEGER = /^u?int(8|16|24|32|40|48|56|64)$/;
 
-function plainValue(type: ParamType, value: unknown): unknown {
+/** A decoded value as the services see it. */
+export function plainValue(type: ParamType, value: unknown): unknown {
   if (type.arrayChildren !== null && type.baseType === 'array') {
     const child = type.arrayChildren;
     return [...(value as Result)].map((entry) => plainValue(child, entry));

@@ -30,6 +30,10 @@ export type ContractEpoch = {
   readonly windowEndsAt: number;
   readonly finalisableAt: number;
   readonly receiptCount: number;
+  readonly paymentCount: number;
+  readonly paymentsRoot: Bytes32;
+  /** Block in which it opened. */
+  readonly openedBlock: number;
 };
 
 type Known = {
@@ -126,6 +130,7 @@ function hasAnchoredRoots(manifest: EpochManifest, entry: ContractEpoch): boolea
   const roots = epochRoots(manifest);
   const isRecent = entry.manifest !== NO_DIGEST;
   if (isRecent && roots.payoutRoot !== entry.payoutRoot) return false;
+  if (isRecent && roots.paymentsRoot !== entry.paymentsRoot) return false;
   return roots.receiptsRoot === entry.receiptsRoot;
 }
 

@@ -3,7 +3,7 @@
  * anchored, finalises after the challenge window, and prepares claims. A rejected epoch is computed
  * and anchored again.
  */
-import type { Address, Bytes32 } from '#crypto';
+import type { Address, Bytes32, SigningDomain } from '#crypto';
 import {
   aggregateEpoch,
   anchorIntent,
@@ -21,30 +21,57 @@ import {
   finaliseIntent,
   isAnchorDue,
   isFinaliseDue,
+  type KeyedPayout,
+  keyedPayouts,
   type PayoutClaim,
-  type PayoutLeaf,
   type PreviousEpoch,
   parseCid,
   payoutClaim,
+  type ReceiptContent,
+  receiptHash,
 } from '#protocol';
 import type { ChainPort } from './chain-port.ts';
 import { registeredAdapter } from './chain-view.ts';
 import { type ContractEpoch, type EpochHistoryOptions, openEpochHistory } from './epoch-history.ts';
-import { readStakers } from './staking.ts';
+import { createPresenter, presentedLine } from './presented.ts';
+import { contentOfFile } from './receipt-contents.ts';
+import { readStakes } from './staking.ts';
 
-type Contracts = 'Epochs' | 'InferenceEscrow' | 'Staking' | 'ModelRegistry';
+type Contracts =
+  | 'EpochDisputes'
+  | 'Epochs'
+  | 'InferenceEscrow'
+  | 'ModelRegistry'
+  | 'Parameters'
+  | 'PaymentDisputes'
+  | 'Staking';
 
 /** An epoch that is anchored and not final: what its watchers judge. */
 export type PendingEpoch = {
   readonly epoch: number;
   readonly chain: Pick<
     ContractEpoch,
-    'anchorer' | 'round' | 'totalWei' | 'leafCount' | 'windowEndsAt'
+    | 'anchorer'
+    | 'round'
+    | 'totalWei'
+    | 'leafCount'
+    | 'receiptCount'
+    | 'paymentCount'
+    | 'openedBlock'
+    | 'windowEndsAt'
   >;
   /** Null while no bytes are to be had that have the anchored roots. */
   readonly manifest: EpochManifest | null;
   /** Payout leaves of the epoch before it. */
-  readonly before: readonly PayoutLeaf[];
+  readonly before: readonly KeyedPayout[];
+  /** Receipts of all epochs before it, by epoch. */
+  readonly earlier: readonly (readonly Bytes32[])[];
+};
+
+/** Receipts of all anchored epochs, by epoch, and how many of these are final. */
+export type ReceiptLists = {
+  readonly finalisedCount: number;
+  readonly byEpoch: readonly (readonly Bytes32[])[];
 };
 
 export type EpochOptions = EpochHistoryOptions & {
@@ -52,6 +79,10 @@ export type EpochOptions = EpochHistoryOptions & {
   readonly chainSeconds: () => Promise<number>;
   /** Receipt files that this node vouches for as valid, oldest first. */
   readonly receipts: () => AsyncIterable<Uint8Array>;
+  /** Receipts that somebody put on chain. */
+  readonly presented: () => Promise<readonly { readonly content: ReceiptContent }[]>;
+  /** The domain in which receipts are signed. */
+  readonly domain: SigningDomain;
   readonly treasury: Address;
   /** Whether this node anchors. */
   readonly anchors: boolean;
@@ -68,6 +99,7 @@ export type Epochs = {
   /** The proof that a receipt stands in an anchored epoch; null while it does not. */
   readonly proofOf: (receiptHash: Bytes32) => Promise<EpochProof | null>;
   readonly pending: () => Promise<PendingEpoch | null>;
+  readonly lists: () => Promise<ReceiptLists>;
   readonly anchored: () => Promise<
     readonly { epoch: number; receiptsRoot: Bytes32; receiptCount: number }[]
   >;
@@ -89,15 +121,31 @@ export function createEpochs(options: EpochOptions): Epochs {
   const epochAt = (epoch: number) => chain.read<ContractEpoch>('Epochs', 'getEpoch', epoch);
   const history = openEpochHistory(options, count, epochAt);
   const { known, paid, catchUp } = history;
+  const presenter = createPresenter(chain, options.log);
+  let presentedAt = 0;
+
+  /** After an epoch has become final: what it should have paid and did not. */
+  const presentOmitted = async (): Promise<void> => {
+    const finalised = Number(await chain.read<bigint | number>('Epochs', 'finalisedCount'));
+    if (finalised === presentedAt || known.length < finalised) return;
+    presentedAt = finalised;
+    const waiting = await collectLines(options, lines, paid);
+    const manifests = known.slice(0, finalised).map(({ manifest }) => manifest);
+    await presenter.present(manifests, waiting, (line) => contentOfLine(options, line));
+  };
 
   const tick = async (): Promise<void> => {
     await catchUp();
     await finaliseDue(options, await count(), epochAt);
+    await presentOmitted();
     if (!options.anchors) return;
     const anchored = await count();
     const isOpen = anchored === 0 || (await epochAt(anchored)).finalised;
     if (!isOpen || known.length < anchored) return;
-    const waiting = await collectLines(options, lines, paid);
+    const waiting = [
+      ...(await collectLines(options, lines, paid)),
+      ...(await presentedLines(options, paid)),
+    ];
     if (waiting.length === 0) {
       closeByMs = null;
       return;
@@ -150,8 +198,20 @@ export function createEpochs(options: EpochOptions): Epochs {
       if (entry.finalised) return null;
       const own = known[epoch - 1];
       const manifest = own?.hasRoots === true ? own.manifest : null;
-      const before = known[epoch - 2]?.manifest.payouts ?? [];
-      return { epoch, chain: entry, manifest, before };
+      const last = known[epoch - 2]?.manifest;
+      const before = last === undefined ? [] : keyedPayouts(last.payouts, last.covered);
+      const earlier = known
+        .slice(0, epoch - 1)
+        .map((each) => each.manifest.receipts.map(({ receiptHash }) => receiptHash));
+      return { epoch, chain: entry, manifest, before, earlier };
+    },
+    lists: async () => {
+      await catchUp();
+      const finalisedCount = Number(await chain.read<bigint | number>('Epochs', 'finalisedCount'));
+      const byEpoch = known.map(({ manifest }) =>
+        manifest.receipts.map(({ receiptHash }) => receiptHash),
+      );
+      return { finalisedCount, byEpoch };
     },
     anchored: async () => {
       await catchUp();
@@ -198,6 +258,29 @@ async function collectLines(
   return waiting;
 }
 
+/** Lines of receipts that somebody put on chain; one whose file is here as well is the same line twice, and paid once. */
+async function presentedLines(
+  { chain, presented }: EpochOptions,
+  paid: ReadonlySet<Bytes32>,
+): Promise<EpochReceipt[]> {
+  const lines: EpochReceipt[] = [];
+  for (const { content } of await presented()) {
+    if (paid.has(receiptHash(content.receipt))) continue;
+    const line = await presentedLine(chain, content);
+    if (line !== null) lines.push(line);
+  }
+  return lines;
+}
+
+/** What a line's receipt says, from its file. */
+async function contentOfLine(
+  { blocks, domain }: EpochOptions,
+  { file, receiptHash: hash }: EpochReceipt,
+): Promise<ReceiptContent | null> {
+  if (file === null) return null;
+  return contentOfFile(await blocks.get(file.toString()), hash, domain);
+}
+
 type Channel = { readonly feeWei: bigint };
 
 async function computeEpoch(
@@ -218,7 +301,8 @@ async function computeEpoch(
       return { client, provider, feeWei: channel.feeWei };
     }),
   );
-  const stakers = await readStakers(chain);
+  const epoch = (previous?.manifest.epoch ?? 0) + 1;
+  const { openedBlock } = await chain.read<ContractEpoch>('Epochs', 'getEpoch', epoch);
   const adapters = new Set(receipts.map(({ adapterId }) => adapterId));
   const modelOwners = [];
   for (const adapterId of adapters) {
@@ -226,11 +310,11 @@ async function computeEpoch(
     if (adapter !== null) modelOwners.push({ adapterId, owner: adapter.owner });
   }
   return aggregateEpoch({
-    epoch: (previous?.manifest.epoch ?? 0) + 1,
+    epoch,
     previous,
     treasury,
     potTotalWei: await chain.read<bigint>('Epochs', 'potTotalWei'),
-    stakers: stakers.map(({ account, state }) => ({ account, stakeWei: state.stakeWei })),
+    stakers: await readStakes(chain, openedBlock),
     modelOwners,
     collected,
     receipts,

@@ -3,6 +3,7 @@
  * done once, by its key; what the chain already says is not done again.
  */
 import type { Address } from '#crypto';
+import type { Stake } from '#protocol';
 import type { ChainPort } from './chain-port.ts';
 
 export const ROLE = { provider: 1, verifier: 2 } as const;
@@ -42,6 +43,22 @@ export async function ensureStake({
   if (serves && before.servingLockWei === 0n && before.roles === 0)
     await submit('serve', 'registerServing', []);
   return read();
+}
+
+/** Stakes at the end of a block, of everybody who had any as a staker. */
+export async function readStakes(
+  chain: Pick<ChainPort<'Staking'>, 'read'>,
+  atBlock: number,
+): Promise<Stake[]> {
+  type Page = readonly { readonly owner: Address; readonly stakeWei: bigint }[];
+  const count = Number(await chain.read<bigint>('Staking', 'ownerCount'));
+  const stakes: Stake[] = [];
+  for (let from = 0; from < count; from += STAKERS_PER_READ) {
+    const args = [atBlock, from, STAKERS_PER_READ];
+    for (const { owner, stakeWei } of await chain.read<Page>('Staking', 'getStakes', ...args))
+      if (stakeWei > 0n) stakes.push({ account: owner, stakeWei });
+  }
+  return stakes;
 }
 
 /** A listed staker: the account that acts, and what it acts with. */

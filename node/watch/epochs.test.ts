@@ -1,39 +1,55 @@
 // False epochs on the real contracts: found, rejected and anchored again; withheld data asked for and judged.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { Wallet, ZeroHash } from 'ethers';
-import { contractInterfaces } from '#contracts';
+import { type EventLog, Wallet, ZeroHash } from 'ethers';
+import { contractInterfaces, presets } from '#contracts';
 import { type Address, type Bytes32, parseAddress, toHex } from '#crypto';
 import {
+  aggregateEpoch,
   anchorIntent,
   cidOf,
   cidOfDigest,
   type EpochManifest,
   encodeEpochManifest,
   encodeReceiptFile,
+  epochLeaves,
   epochManifestDigest,
   epochRoots,
-  type PayoutLeaf,
   payoutLeavesOf,
+  presentIntent,
+  receiptHash,
   showLeavesIntent,
 } from '#protocol';
+import { PaymentDisputesFault } from '../../contracts/bindings/structs.ts';
 import { startChain } from '../../contracts/harness.ts';
 import { pay, stake, timing } from '../../contracts/test/fixtures.ts';
-import { keyOf, sampleAnswer } from '../../protocol/fixture.ts';
+import { hashOf, keyOf, PRICE, RULES, type Sample, sampleAnswer } from '../../protocol/fixture.ts';
 import { silentLog } from '../gateway/testing.ts';
 import { createChainPort } from '../services/chain-port.ts';
 import { openEpochLog } from '../services/epoch-log.ts';
 import { createEpochs } from '../services/epochs.ts';
+import { contentOfFile } from '../services/receipt-contents.ts';
 import { watchEpochs } from './epochs.ts';
 
 const chain = await startChain();
-const { Epochs, EpochDisputes, Staking } = chain.contracts;
+const domain = {
+  chainId: chain.deployment.chainId,
+  verifyingContract: parseAddress(chain.deployment.contracts.Referee),
+};
+/** An answer on this chain by its rules; `fee` per token decides whether presenting it is worth it. */
+const sampleOf = (name: string, feeWeiPerToken: bigint) =>
+  sampleAnswer(name, undefined, {
+    domain: { chainId: domain.chainId, referee: domain.verifyingContract },
+    rules: { ...RULES, learnedPpm: Number(presets.local.fees.learnedPpm) },
+    price: { ...PRICE, feeWeiPerToken },
+  });
+const sample = sampleOf('request', PRICE.feeWeiPerToken);
+const { Epochs, EpochDisputes, PaymentDisputes, Staking } = chain.contracts;
 const [liar, honest] = chain.wallets as [Wallet, Wallet, ...Wallet[]];
 const [client, provider] = ['client', 'provider'].map((name) => new Wallet(toHex(keyOf(name)))) as [
   Wallet,
   Wallet,
 ];
-const sample = sampleAnswer();
 for (const { address } of [client, provider])
   await chain.request('hardhat_setBalance', [address, `0x${(10n ** 20n).toString(16)}`]);
 for (const wallet of [liar, honest]) await stake(chain, wallet, 0);
@@ -74,7 +90,7 @@ function portOf(wallet: Wallet) {
 }
 
 /** A node that anchors and watches, with the blocks that it can fetch. */
-async function startNode(t: TestContext) {
+async function startNode(t: TestContext, answer: Sample | null = sample, anchors = true) {
   const before = await chain.snapshot();
   t.after(() => chain.revert(before));
   const blocks = new Map<string, Uint8Array>();
@@ -92,30 +108,33 @@ async function startNode(t: TestContext) {
     },
     chain.deployment,
   );
+  const store = {
+    get: async (cid: string) => {
+      const found = blocks.get(cid);
+      if (found === undefined) throw new Error('nobody has it');
+      return found;
+    },
+    put: async (bytes: Uint8Array) => {
+      blocks.set(cidOf(bytes).toString(), bytes);
+      return cidOf(bytes).toString();
+    },
+    putLarge: () => Promise.reject(new Error('not asked for')),
+    getLarge: () => Promise.reject(new Error('not asked for')),
+    has: async (cid: string) => blocks.has(cid),
+    provide: async () => true,
+  };
   const epochs = createEpochs({
     chain: port,
-    blocks: {
-      get: async (cid) => {
-        const found = blocks.get(cid);
-        if (found === undefined) throw new Error('nobody has it');
-        return found;
-      },
-      put: async (bytes) => {
-        blocks.set(cidOf(bytes).toString(), bytes);
-        return cidOf(bytes).toString();
-      },
-      putLarge: () => Promise.reject(new Error('not asked for')),
-      getLarge: () => Promise.reject(new Error('not asked for')),
-      has: async (cid) => blocks.has(cid),
-      provide: async () => true,
-    },
+    blocks: store,
     chainSeconds: chain.now,
     manifestOf: epochLog.manifestOf,
+    presented: epochLog.presented,
+    domain,
     receipts: async function* () {
-      yield encodeReceiptFile(sample.file);
+      if (answer !== null) yield encodeReceiptFile(answer.file);
     },
     treasury: parseAddress(chain.treasury.address),
-    anchors: true,
+    anchors,
     epochAgeMs: 1_000,
     nowMs: () => clock.nowMs,
     log: silentLog as never,
@@ -124,6 +143,11 @@ async function startNode(t: TestContext) {
     {
       self: parseAddress(honest.address),
       chain: port,
+      blocks: store,
+      domain,
+      treasury: parseAddress(chain.treasury.address),
+      presented: epochLog.presented,
+      lists: epochs.lists,
       pending: epochs.pending,
       shownFor: epochLog.shownFor,
       watchers: async () => [parseAddress(honest.address)],
@@ -216,8 +240,8 @@ test('a withheld manifest is asked for on chain, and what is shown is judged', a
   clock.nowMs += 5_000;
   await watch(signal);
   assert.equal(await EpochDisputes.askCount(), 1n);
-  const leaves: readonly PayoutLeaf[] = manifest.payouts;
-  await portOf(liar).submit(showLeavesIntent(1n, payoutLeavesOf(leaves), [0]));
+  const leaves = payoutLeavesOf(epochLeaves(manifest).payouts);
+  await portOf(liar).submit(showLeavesIntent(1n, leaves, [0]));
   await watch(signal);
   assert.equal(await Epochs.epochCount(), 0n);
 });
@@ -244,4 +268,126 @@ test('leaves that another asks for are shown, of payouts and of receipts', async
   }
   assert.equal(await EpochDisputes.credits(honest.address), 10n);
   assert.equal(await Epochs.epochCount(), 1n);
+});
+
+/** The epoch that pays the sample, as everybody would compute it. */
+async function honestManifest(epochs: Awaited<ReturnType<typeof startNode>>['epochs']) {
+  await epochs.tick(signal);
+  const pending = await epochs.pending();
+  assert.ok(pending?.manifest);
+  return pending.manifest;
+}
+
+test('a payment that the receipt does not give is found in its file and rejected', async (t) => {
+  const { blocks, clock, epochs, watch } = await startNode(t);
+  clock.nowMs += 2_000;
+  const before = await chain.snapshot();
+  const manifest = await honestManifest(epochs);
+  await chain.revert(before);
+  const thief = parseAddress(liar.address);
+  const [line, ...others] = manifest.receipts;
+  assert.ok(line !== undefined);
+  const payouts = line.payouts.map((payout, i) =>
+    i === 0 ? { ...payout, account: thief } : payout,
+  );
+  const receipts = [{ ...line, payouts }, ...others];
+  // All else follows from the lie.
+  const lying = aggregateEpoch({ ...manifest, previous: null, receipts, isPaid: () => false });
+  blocks.set(cidOfDigest(epochManifestDigest(lying)).toString(), encodeEpochManifest(lying));
+  await anchorFalse(lying, 1);
+  await watch(signal);
+  assert.equal(await Epochs.epochCount(), 0n);
+  assert.equal((await PaymentDisputes.queryFilter('PaymentDisputed')).length, 1);
+  clock.nowMs += 2_000;
+  await epochs.tick(signal);
+  assert.equal(await anchorer(1), honest.address);
+  await watch(signal);
+  assert.equal(await Epochs.epochCount(), 1n);
+});
+
+test('a listed receipt that nobody can show costs the epoch', async (t) => {
+  const { blocks, clock, epochs, watch } = await startNode(t);
+  clock.nowMs += 2_000;
+  const before = await chain.snapshot();
+  const manifest = await honestManifest(epochs);
+  await chain.revert(before);
+  const phantom = { ...manifest.receipts[0]!, receiptHash: hashOf('phantom'), file: null };
+  const receipts = [phantom];
+  const lying = aggregateEpoch({ ...manifest, previous: null, receipts, isPaid: () => false });
+  blocks.set(cidOfDigest(epochManifestDigest(lying)).toString(), encodeEpochManifest(lying));
+  await anchorFalse(lying, 1);
+  await watch(signal);
+  assert.equal(await EpochDisputes.askCount(), 0n, 'patience first');
+  clock.nowMs += 5_000;
+  await watch(signal);
+  assert.equal(await EpochDisputes.askCount(), 1n);
+  await chain.pass(timing.daAnswerSeconds + 1n);
+  await watch(signal);
+  assert.equal(await Epochs.epochCount(), 0n);
+});
+
+test('what receipts say is shown to whoever asks', async (t) => {
+  const { clock, epochs, watch } = await startNode(t);
+  clock.nowMs += 2_000;
+  await epochs.tick(signal);
+  const bondWei = await EpochDisputes.bondOf(3, 1);
+  await chain.send(client, 'EpochDisputes', 'ask', [1, 3, [0]], bondWei * 2n);
+  await watch(signal);
+  assert.equal((await EpochDisputes.getAsk(1)).settled, true);
+  assert.equal(await EpochDisputes.credits(honest.address), bondWei * 2n);
+  const [shown] = (await epochs.pending())?.manifest?.receipts ?? [];
+  assert.equal(shown?.receiptHash, receiptHash(sample.built.receipt));
+});
+
+test('a collected receipt that epochs pass over is presented, and has to be paid then', async (t) => {
+  const large = sampleOf('large', 10n ** 18n);
+  const { blocks, epochs, watch } = await startNode(t, large, false);
+  await pay(chain, client, provider, 0n, large.built.receipt.feeWei);
+  const hash = receiptHash(large.built.receipt);
+  let previous: Bytes32 | null = null;
+  const passOver = async (epoch: number) => {
+    const { openedBlock } = await Epochs.getEpoch(epoch);
+    const stakes = await Staking.getStakes(openedBlock, 0, 9);
+    const nothing = {
+      ...falseManifest(previous, epoch),
+      stakers: stakes.map((each) => ({
+        account: parseAddress(each.owner),
+        stakeWei: each.stakeWei,
+      })),
+      payouts: [],
+    };
+    previous = epochManifestDigest(nothing);
+    blocks.set(cidOfDigest(previous).toString(), encodeEpochManifest(nothing));
+    await anchorFalse(nothing, epoch);
+    await watch(signal);
+  };
+  for (const epoch of [1, 2, 3, 4]) {
+    await passOver(epoch);
+    assert.equal(await Epochs.epochCount(), BigInt(epoch), 'nothing is due yet');
+    const stated = await PaymentDisputes.getPresented(hash, honest.address);
+    assert.equal(stated.blockNumber > 0n, epoch === 4, `presented before epoch ${epoch}`);
+    await chain.pass(timing.challengeWindowSeconds + 600n);
+    await epochs.tick(signal);
+    assert.equal(await Epochs.finalisedCount(), BigInt(epoch));
+  }
+  await passOver(5);
+  assert.equal(await Epochs.epochCount(), 4n, 'the fifth opened after it was presented');
+  const [dispute] = await PaymentDisputes.queryFilter('PaymentDisputed');
+  assert.equal((dispute as EventLog).args['fault'], PaymentDisputesFault.Omitted);
+});
+
+test('a presented receipt that was paid before is refuted', async (t) => {
+  const { clock, epochs, watch } = await startNode(t);
+  clock.nowMs += 2_000;
+  await epochs.tick(signal);
+  await chain.pass(timing.challengeWindowSeconds);
+  await epochs.tick(signal);
+  const { receipt } = sample.built;
+  const content = contentOfFile(encodeReceiptFile(sample.file), receiptHash(receipt), domain);
+  assert.ok(content !== null);
+  await portOf(liar).submit(presentIntent(content));
+  const stated = () => PaymentDisputes.getPresented(receiptHash(receipt), liar.address);
+  assert.ok((await stated()).blockNumber > 0n);
+  await watch(signal);
+  assert.equal((await stated()).blockNumber, 0n);
 });

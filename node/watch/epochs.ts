@@ -3,63 +3,89 @@
  * the contract of epoch disputes, leaves that nobody publishes are asked for, and leaves that others
  * ask for are shown. Level-triggered: every tick goes on from what the chain says.
  */
-import { encodeEpochEvidence } from '#contracts';
-import { type Address, fromHex, type Hex, toHex, toUint } from '#crypto';
 import {
-  askLeavesIntent,
+  type EpochJudge,
+  type EpochJudgingFunction,
+  encodeDivision,
+  encodeEpochEvidence,
+} from '#contracts';
+import { type Address, type Bytes32, fromHex, type Hex } from '#crypto';
+import {
+  ASK_TREES,
+  divisionOf,
   type EpochFault,
-  type EpochManifest,
+  type EpochLeaves,
+  epochLeaves,
   evidenceCommitment,
   findEpochFault,
+  findPaymentFault,
   isTurn,
-  type PayoutLeaf,
+  type PaymentFault,
+  paymentLeavesOf,
   payoutLeavesOf,
+  type ReceiptContent,
+  receiptHash,
+  receiptLeavesOf,
+  refuteIntent,
   showLeavesIntent,
 } from '#protocol';
 import type { LogPort } from '../provider/ports.ts';
 import type { ChainPort } from '../services/chain-port.ts';
-import type { PendingEpoch } from '../services/epochs.ts';
+import type { PendingEpoch, ReceiptLists } from '../services/epochs.ts';
+import {
+  type Ask,
+  type Asked,
+  allOf,
+  askFor,
+  countsOf,
+  type LeafParts,
+  readAsked,
+  shownLeaves,
+} from './leaves.ts';
+import { findContents, type PaymentParts, readPayments, readPresented } from './payments.ts';
 
-export type EpochWatchParts = {
-  readonly self: Address;
-  readonly chain: Pick<
-    ChainPort<'Epochs' | 'EpochDisputes' | 'Referee' | 'Parameters' | 'Staking'>,
-    'read' | 'submit'
-  >;
-  readonly pending: () => Promise<PendingEpoch | null>;
-  readonly shownFor: (askId: bigint) => Promise<readonly Hex[] | null>;
-  readonly watchers: () => Promise<readonly Address[]>;
-  readonly waitForBlock: (number: number, signal: AbortSignal) => Promise<void>;
-  readonly chainSeconds: () => Promise<number>;
-  readonly nowMs: () => number;
-  readonly log: LogPort;
-};
+export type EpochWatchParts = LeafParts &
+  PaymentParts & {
+    readonly self: Address;
+    readonly chain: Pick<
+      ChainPort<
+        | 'Epochs'
+        | 'EpochDisputes'
+        | 'InferenceEscrow'
+        | 'ModelRegistry'
+        | 'Parameters'
+        | 'PaymentDisputes'
+        | 'Referee'
+        | 'Staking'
+      >,
+      'read' | 'submit'
+    >;
+    readonly pending: () => Promise<PendingEpoch | null>;
+    readonly lists: () => Promise<ReceiptLists>;
+    readonly watchers: () => Promise<readonly Address[]>;
+    readonly waitForBlock: (number: number, signal: AbortSignal) => Promise<void>;
+    readonly chainSeconds: () => Promise<number>;
+    readonly nowMs: () => number;
+    readonly log: LogPort;
+  };
 
 export type EpochWatchOptions = {
   /** Each next watcher in the order waits so much longer. */
   readonly staggerMs: number;
-  /** A manifest that is not to be had for so long is asked for on chain. */
+  /** Data that is not to be had for so long is asked for on chain. */
   readonly patienceMs: number;
   readonly challenges: boolean;
 };
 
-/** Leaves per ask; what an epoch has more of is asked for in further ones. */
-const ASKED_MAX = 32;
-/** The base fee may rise before an ask is included. */
-const BOND_MARGIN = 2n;
-
-type Ask = {
-  readonly epoch: number;
+/** What a watcher knows of an anchoring. */
+type Seen = {
   readonly round: number;
-  readonly deadline: number;
-  /** 0 payouts, 1 receipts. */
-  readonly tree: number;
-  readonly settled: boolean;
-  readonly asker: Address;
-  readonly indexes: readonly number[];
+  readonly sinceMs: number;
+  /** What its receipts say, as far as that was found. */
+  readonly contents: Map<Bytes32, ReceiptContent>;
+  /** Receipts whose contents were known when it was judged last; all, and nothing is left to do. */
+  judged: number;
 };
-
-type Seen = { readonly round: number; readonly sinceMs: number };
 
 export function watchEpochs(
   parts: EpochWatchParts,
@@ -67,26 +93,59 @@ export function watchEpochs(
 ): (signal: AbortSignal) => Promise<void> {
   const { chain, self } = parts;
   let seen: Seen | null = null;
-  let judged: number | null = null;
   const open = new Set<bigint>();
   let asksRead = 0n;
 
-  const isMine = async (subject: string, { sinceMs }: Seen): Promise<boolean> =>
+  const isMine = async (subject: string, sinceMs: number): Promise<boolean> =>
     isTurn(subject, await parts.watchers(), self, sinceMs, parts.nowMs(), options.staggerMs);
 
-  const judge = async (pending: PendingEpoch, since: Seen, signal: AbortSignal) => {
-    const { round, totalWei } = pending.chain;
-    if (judged === round) return;
-    const payouts = pending.manifest?.payouts ?? (await shownPayouts(parts, pending));
-    if (payouts === null) return;
-    const { epoch, before } = pending;
-    const fault = findEpochFault({ epoch, totalWei, payouts }, before);
-    if (fault !== null) {
-      if (!options.challenges) return;
-      if (!(await isMine(`dispute/${round}`, since))) return;
-      await dispute(parts, pending, fault, signal);
+  /** Asks for data on chain when it is this watcher's turn and patience is over. */
+  const request = async (
+    pending: PendingEpoch,
+    { round, sinceMs }: Seen,
+    wanted: Partial<Record<(typeof ASK_TREES)[number], readonly number[]>>,
+    asked: Asked,
+  ): Promise<void> => {
+    const fromMs = sinceMs + options.patienceMs;
+    if (parts.nowMs() < fromMs || !(await isMine(`ask/${round}`, fromMs))) return;
+    if ((await parts.chainSeconds()) >= pending.chain.windowEndsAt) return;
+    for (const tree of ASK_TREES) await askFor(parts, pending, tree, wanted[tree] ?? [], asked);
+  };
+
+  const judge = async (pending: PendingEpoch, state: Seen, signal: AbortSignal): Promise<void> => {
+    const { epoch, before, manifest } = pending;
+    const { round, totalWei, receiptCount } = pending.chain;
+    if (state.judged === receiptCount) return;
+    const asked = await readAsked(parts, round);
+    const leaves = manifest === null ? shownLeaves(pending, asked) : epochLeaves(manifest);
+    if (leaves === null) {
+      const counts = countsOf(pending);
+      const { payouts, receipts, payments } = counts;
+      const wanted = {
+        payouts: allOf(payouts),
+        receipts: allOf(receipts),
+        payments: allOf(payments),
+      };
+      return request(pending, state, wanted, asked);
     }
-    judged = round;
+    await findContents(parts, pending, leaves, asked, state.contents);
+    if (state.contents.size > state.judged) {
+      const anchored = await readPayments(parts, pending, leaves, state.contents);
+      const { payouts } = leaves;
+      const fault =
+        findEpochFault({ epoch, totalWei, payouts }, before) ?? findPaymentFault(anchored);
+      if (fault !== null) {
+        if (!(await isMine(`dispute/${round}`, state.sinceMs))) return;
+        await dispute(parts, pending, fault, signal);
+        state.judged = receiptCount;
+        return;
+      }
+      state.judged = state.contents.size;
+    }
+    const missing = allOf(receiptCount).filter(
+      (i) => !state.contents.has(leaves.receipts[i] as Bytes32),
+    );
+    if (missing.length > 0) await request(pending, state, { contents: missing }, asked);
   };
 
   return async (signal) => {
@@ -94,27 +153,44 @@ export function watchEpochs(
     const count = await chain.read<bigint>('EpochDisputes', 'askCount');
     while (asksRead < count) open.add(++asksRead);
     for (const askId of open) if (await tend(parts, pending, askId)) open.delete(askId);
+    if (!options.challenges) return;
+    await refutePaid(parts, (subject) => isMine(subject, 0));
     if (pending === null) return;
     const { round } = pending.chain;
-    if (seen?.round !== round) seen = { round, sinceMs: parts.nowMs() };
+    if (seen?.round !== round)
+      seen = { round, sinceMs: parts.nowMs(), contents: new Map(), judged: -1 };
     await judge(pending, seen, signal);
-    const isMissing = pending.manifest === null && judged !== round && options.challenges;
-    if (!isMissing || parts.nowMs() < seen.sinceMs + options.patienceMs) return;
-    if ((await parts.chainSeconds()) >= pending.chain.windowEndsAt) return;
-    if (await isMine(`ask/${round}`, { round, sinceMs: seen.sinceMs + options.patienceMs }))
-      await ask(parts, pending);
   };
+}
+
+/** Takes back presentations of receipts that final epochs have paid. */
+async function refutePaid(
+  { chain, lists, presented, log }: EpochWatchParts,
+  isMine: (subject: string) => Promise<boolean>,
+): Promise<void> {
+  const all = await presented();
+  if (all.length === 0) return;
+  const { finalisedCount, byEpoch } = await lists();
+  for (const { content, presenter } of await readPresented(chain, all)) {
+    const hash = receiptHash(content.receipt);
+    const at = byEpoch.slice(0, finalisedCount).findIndex((hashes) => hashes.includes(hash));
+    if (at < 0 || !(await isMine(`refute/${hash}`))) continue;
+    await chain.submit(refuteIntent(hash, presenter, at + 1, byEpoch[at] ?? []));
+    log.info('a presented receipt was paid before', { receiptHash: hash, epoch: at + 1 });
+  }
 }
 
 /** Takes a fault to the contract: committed first, shown in a later block, so that nobody can copy it. */
 async function dispute(
   { chain, self, waitForBlock, log }: EpochWatchParts,
   { epoch, chain: { round, anchorer } }: PendingEpoch,
-  fault: EpochFault,
+  fault: EpochFault | PaymentFault,
   signal: AbortSignal,
 ): Promise<void> {
   const key = `dispute/${round}/${fault.code}`;
-  const encoded = fromHex(encodeEpochEvidence(fault) as Hex);
+  const contract: EpochJudge = isOfSums(fault) ? 'EpochDisputes' : 'PaymentDisputes';
+  const fn = fault.fn as EpochJudgingFunction[EpochJudge];
+  const encoded = fromHex(encodeEpochEvidence(contract, fn, fault.evidence) as Hex);
   const committed = await chain.submit({
     key: `${key}/commit`,
     contract: 'Referee',
@@ -125,7 +201,7 @@ async function dispute(
   await waitForBlock(committed.blockNumber + timing.evidenceDelayBlocks, signal);
   try {
     const args = [fault.evidence];
-    await chain.submit({ key: `${key}/show`, contract: 'EpochDisputes', fn: fault.fn, args });
+    await chain.submit({ key: `${key}/show`, contract, fn, args });
   } catch (error) {
     // Another watcher was faster: what matters is that the epoch no longer stands.
     if (await stands(chain, epoch, round)) throw error;
@@ -148,34 +224,25 @@ async function stands(
   return present.round === round;
 }
 
-/** Asks for all payout leaves of an epoch whose manifest is not to be had. */
-async function ask({ chain, log }: EpochWatchParts, pending: PendingEpoch): Promise<void> {
-  const { epoch } = pending;
-  const { round, leafCount } = pending.chain;
-  for (let from = 0; from < leafCount; from += ASKED_MAX) {
-    const count = Math.min(ASKED_MAX, leafCount - from);
-    const indexes = Array.from({ length: count }, (_, i) => from + i);
-    const bondWei = await chain.read<bigint>('EpochDisputes', 'bondOf', count);
-    await chain.submit(askLeavesIntent(epoch, round, indexes, bondWei * BOND_MARGIN));
-  }
-  log.warn('the payouts of an epoch are asked for on chain', { epoch, leafCount });
-}
+const isOfSums = (fault: EpochFault | PaymentFault): fault is EpochFault =>
+  fault.fn === 'challengeDecrease' || fault.fn === 'challengeSums';
 
 /** Does what is to be done about an ask; true when nothing ever will be. */
 async function tend(
-  { chain, self, chainSeconds, log }: EpochWatchParts,
+  parts: EpochWatchParts,
   pending: PendingEpoch | null,
   askId: bigint,
 ): Promise<boolean> {
+  const { chain, self, chainSeconds, log } = parts;
   const asked = await chain.read<Ask>('EpochDisputes', 'getAsk', askId);
   if (asked.settled) return true;
   const isPresent = pending?.chain.round === asked.round;
   const isLate = (await chainSeconds()) > asked.deadline;
   if (isPresent && !isLate) {
-    if (pending.manifest === null) return false;
-    const leaves = leavesOf(pending.manifest, asked.tree);
+    const answer = await answerOf(parts, pending, asked);
+    if (answer === null) return false;
     try {
-      await chain.submit(showLeavesIntent(askId, leaves, asked.indexes));
+      await chain.submit(showLeavesIntent(askId, answer.leaves, asked.indexes, answer.shown));
     } catch (error) {
       // All who have the leaves show them at once, for the deadline is near: the first is paid.
       log.debug('others showed the leaves', { askId: askId.toString(), error });
@@ -195,33 +262,40 @@ async function tend(
   return true;
 }
 
-const leavesOf = (manifest: EpochManifest, tree: number): readonly Uint8Array[] =>
-  tree === 0
-    ? payoutLeavesOf(manifest.payouts)
-    : manifest.receipts.map(({ receiptHash }) => fromHex(receiptHash));
-
-/** The payout leaves of an epoch as they were shown on request; null while not all of them were. */
-async function shownPayouts(
-  { chain, shownFor }: EpochWatchParts,
-  { chain: { round, leafCount } }: PendingEpoch,
-): Promise<readonly PayoutLeaf[] | null> {
-  const leaves: (PayoutLeaf | undefined)[] = Array.from({ length: leafCount });
-  const count = await chain.read<bigint>('EpochDisputes', 'askCount');
-  for (let askId = count; askId > 0n; askId -= 1n) {
-    const asked = await chain.read<Ask>('EpochDisputes', 'getAsk', askId);
-    if (asked.round !== round) break;
-    const shown = asked.tree === 0 && asked.settled ? await shownFor(askId) : null;
-    for (const [i, leaf] of (shown ?? []).entries())
-      leaves[asked.indexes[i] as number] = readLeaf(fromHex(leaf));
+/** What this node can show for an ask; null if it does not have all of it. */
+async function answerOf(
+  parts: EpochWatchParts,
+  pending: PendingEpoch,
+  { tree, indexes }: Ask,
+): Promise<{ leaves: readonly Uint8Array[]; shown: readonly Uint8Array[] } | null> {
+  if (pending.manifest === null) return null;
+  const stated = epochLeaves(pending.manifest);
+  const name = ASK_TREES[tree];
+  if (name !== 'contents') {
+    const leaves = leavesOf(stated, name ?? 'payouts');
+    return { leaves, shown: indexes.map((i) => leaves[i] as Uint8Array) };
   }
-  return leaves.every((leaf) => leaf !== undefined) ? (leaves as PayoutLeaf[]) : null;
+  const contents = new Map<Bytes32, ReceiptContent>();
+  const wanted = indexes.map((i) => stated.receipts[i] as Bytes32);
+  const nothing = {
+    payouts: new Map(),
+    receipts: new Map(),
+    payments: new Map(),
+    contents: new Map(),
+  };
+  await findContents(parts, pending, { ...stated, receipts: wanted }, nothing, contents);
+  const found = wanted.map((hash) => contents.get(hash));
+  if (!found.every((content) => content !== undefined)) return null;
+  const shown = found.map((content) => fromHex(encodeDivision(divisionOf(content)) as Hex));
+  return { leaves: leavesOf(stated, 'receipts'), shown };
 }
 
-/** The contract took the bytes for a leaf, so that they are four words. */
-function readLeaf(bytes: Uint8Array): PayoutLeaf {
-  return {
-    account: toHex(bytes.slice(44, 64)) as Address,
-    amountWei: toUint(bytes.slice(64, 96)),
-    runningWei: toUint(bytes.slice(96, 128)),
-  };
-}
+const leavesOf = (
+  { payouts, payments, receipts }: EpochLeaves,
+  tree: keyof EpochLeaves,
+): readonly Uint8Array[] =>
+  ({
+    payouts: () => payoutLeavesOf(payouts),
+    payments: () => paymentLeavesOf(payments),
+    receipts: () => receiptLeavesOf(receipts),
+  })[tree]();

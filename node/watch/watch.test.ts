@@ -283,10 +283,12 @@ async function anchor(receiptsRoot: string): Promise<void> {
   const roots = {
     payoutRoot: zero,
     receiptsRoot,
+    paymentsRoot: zero,
     manifest: zero,
     totalWei: 0n,
     leafCount: 0,
     receiptCount: 1,
+    paymentCount: 0,
   };
   await chain.send(staker!, 'Epochs', 'anchor', [1n, roots, '0x']);
 }

@@ -51,6 +51,7 @@ export async function readEpochs(chain: Chain, blocks: Blocks): Promise<readonly
       [check.ok, check.ok ? '' : `does not follow from its own contents (${check.code})`],
       [roots.payoutRoot === stated?.payoutRoot, 'has another payout root than the chain'],
       [roots.receiptsRoot === onChain.receiptsRoot, 'has another receipts root than the chain'],
+      [roots.paymentsRoot === stated?.paymentsRoot, 'has another payments root than the chain'],
       [roots.leafCount === Number(onChain.leafCount), 'has another number of payouts'],
       [roots.receiptCount === Number(onChain.receiptCount), 'has another number of receipts'],
       [
@@ -72,7 +73,7 @@ export async function readEpochs(chain: Chain, blocks: Blocks): Promise<readonly
 }
 
 type Anchored = {
-  readonly roots?: { readonly payoutRoot: string; readonly manifest: string };
+  readonly roots?: Readonly<Record<'payoutRoot' | 'paymentsRoot' | 'manifest', string>>;
   readonly potTotalWei?: bigint;
 };
 type Bounds = { readonly openedBlock: bigint; readonly anchoredBlock: bigint };
@@ -105,45 +106,22 @@ async function inputFaults(
         `says ${feeWei} wei were collected of ${client} for ${provider}, not ${foundWei}`,
       );
   }
-  const isStakedSo = stakesBetween(history, Number(openedBlock), Number(anchoredBlock)).some(
-    (stakes) => stakes === stakesText(manifest.stakers),
-  );
-  if (!isStakedSo) faults.push('names stakes that were never so while the epoch was open');
+  const stakes = await read('Staking', 'getStakes', [openedBlock, 0, STAKES_MAX]);
+  const staked = stakes.map(({ owner, stakeWei }) => ({ account: parseAddress(owner), stakeWei }));
+  if (stakesText(staked) !== stakesText(manifest.stakers))
+    faults.push('names other stakes than there were when the epoch opened');
   return faults;
 }
 
+/** More owners of stake than any audited chain had. */
+const STAKES_MAX = 100_000;
+
 const stakesText = (stakes: readonly Stake[]): string =>
   stakes
+    .filter(({ stakeWei }) => stakeWei > 0n)
     .map(({ account, stakeWei }) => `${account} ${stakeWei}`)
     .toSorted()
     .join(',');
-
-/** The stakes of the listed stakers after each block of a range in which they changed. */
-function stakesBetween(history: Chain['history'], from: number, until: number): string[] {
-  const stakes = new Map<Address, bigint>();
-  const listed = new Set<Address>();
-  const states: string[] = [];
-  const note = () => {
-    const listing = [...listed].map((account) => ({
-      account,
-      stakeWei: stakes.get(account) ?? 0n,
-    }));
-    states.push(stakesText(listing));
-  };
-  let block = -1;
-  for (const { contract, event, args, blockNumber } of history.events) {
-    if (contract !== 'Staking' || blockNumber > until) continue;
-    if (blockNumber !== block && block >= 0 && blockNumber > from) note();
-    block = blockNumber;
-    const account = typeof args['account'] === 'string' ? parseAddress(args['account']) : null;
-    if (account === null) continue;
-    if (event === 'StakeChanged') stakes.set(account, args['stakeWei'] as bigint);
-    if (event === 'StakerListed') listed.add(account);
-    if (event === 'StakerUnlisted') listed.delete(account);
-  }
-  note();
-  return states;
-}
 
 /** The claims that were paid; none takes more than the manifests say, together or apart. */
 export function auditClaims({ history }: Chain, epochs: readonly AuditedEpoch[]): Recomputed {

@@ -4,11 +4,11 @@ pragma solidity 0.8.37;
 /// @title Disputes about an anchored epoch: payouts that contradict each other, and data that nobody shows
 interface IEpochDisputes {
     enum Fault {
-        /// An account's cumulative payout fell against the last final root, or its leaf is gone.
+        /// A cumulative amount fell against the last final root, or its leaf is gone.
         Decreased,
-        /// Neighbouring leaves out of the order of accounts.
+        /// Neighbouring leaves out of the order of keys.
         Unordered,
-        /// A running sum that is not the one before it plus the leaf's own amount.
+        /// A running sum that is not the one before it plus what the leaf's account is owed.
         RunningSum,
         /// The last running sum is not the anchored total.
         Total,
@@ -18,20 +18,24 @@ interface IEpochDisputes {
 
     enum Tree {
         Payouts,
-        Receipts
+        Receipts,
+        Payments,
+        /// What the receipts say, behind their hashes.
+        Contents
     }
 
     /// @notice A payout leaf where it stands under a payout root.
-    /// @param runningWei Sum of the cumulative payouts up to and including this one.
+    /// @param key An account; or a channel, whose amount is the fees that receipts account for.
+    /// @param runningWei Sum of the accounts' amounts up to and including this leaf.
     struct Payout {
         uint256 index;
-        address account;
+        uint256 key;
         uint256 cumulativeWei;
         uint256 runningWei;
         bytes32[] proof;
     }
 
-    /// @param before The account's leaf under the last final root.
+    /// @param before The key's leaf under the last final root.
     /// @param present Its leaf under the disputed root; or, where it is gone, the leaves between which it would stand: two
     /// neighbours, the first alone, the last alone, or none if there are none.
     struct DecreaseEvidence {
@@ -90,6 +94,6 @@ interface IEpochDisputes {
 
     function askCount() external view returns (uint256);
     function getAsk(uint256 askId) external view returns (Ask memory);
-    function bondOf(uint256 count) external view returns (uint256 bondWei);
+    function bondOf(Tree tree, uint256 count) external view returns (uint256 bondWei);
     function accountedWei() external view returns (uint256);
 }

@@ -9,25 +9,30 @@ interface IEpochs {
     struct Roots {
         bytes32 payoutRoot;
         bytes32 receiptsRoot;
+        bytes32 paymentsRoot;
         bytes32 manifest;
         uint256 totalWei;
         uint32 leafCount;
         uint32 receiptCount;
+        uint32 paymentCount;
     }
 
-    /// @param payoutRoot As manifest, anchorer, round and windowEndsAt, of the last final epoch and of one in its window;
+    /// @param payoutRoot As paymentsRoot, paymentCount, manifest, anchorer, round and windowEndsAt, of the last final epoch and of one in its window;
     /// 0 for earlier ones, which no claim is judged by (EpochAnchored keeps them).
     /// @param anchorer Whose bond answers for it.
     /// @param round Number of the anchoring, rejected ones counted.
-    /// @param openedBlock Block from which the epoch collected; stakers are paid by their stake at it.
+    /// @param openedBlock Block in which the one before it was anchored, of the first one that in which anything was collected; 0
+    /// before. Stakers are paid by their stake at its end.
     /// @param windowEndsAt Until when it may be asked for data; finalisableAt may come later, by what was asked.
     struct Epoch {
         bytes32 payoutRoot;
         bytes32 receiptsRoot;
+        bytes32 paymentsRoot;
         bytes32 manifest;
         uint96 totalWei;
         uint32 leafCount;
         uint32 receiptCount;
+        uint32 paymentCount;
         bool finalised;
         address anchorer;
         uint48 round;

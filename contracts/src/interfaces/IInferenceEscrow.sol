@@ -48,5 +48,6 @@ interface IInferenceEscrow {
     function collect(Voucher[] calldata vouchers, bytes[] calldata signatures) external;
     function getChannel(address client, address provider) external view returns (Channel memory);
     function voucherDigest(Voucher calldata voucher) external view returns (bytes32);
+    function treasury() external view returns (address);
     function accountedWei() external view returns (uint256);
 }

@@ -54,6 +54,7 @@ interface IModelRegistry {
     function baseCount() external view returns (uint256);
     function getBases(uint256 from, uint256 count) external view returns (Base[] memory);
     function getAdapter(bytes32 adapterId) external view returns (Adapter memory);
+    function ownerOf(bytes32 adapterId) external view returns (address owner, uint64 since);
     function sketchesOf(bytes32 adapterId) external view returns (bytes32 sketchRoot, uint32 sketchCount);
     function sketchesAt(uint32 index)
         external
