@@ -291,14 +291,7 @@ async function startServices(
   });
   takeTopics(opened, gateway.directory.announced, watch.heard);
   await provider.serve();
-  const curate = createCurator({
-    chain,
-    blocks: host.blocks,
-    datanets,
-    log: log.child('curator'),
-    nowMs: Date.now,
-    revealGraceMs: 30_000,
-  });
+  const curate = curatorOf(opened, chainSeconds);
   const loop = (
     name: string,
     everyMs: number,
@@ -338,6 +331,20 @@ async function startServices(
     listen: host.listenAddresses(),
   };
 }
+
+const curatorOf = (
+  { account: { chain }, host, datanets, log }: Opened,
+  chainSeconds: () => Promise<number>,
+) =>
+  createCurator({
+    chain,
+    blocks: host.blocks,
+    datanets,
+    log: log.child('curator'),
+    nowMs: Date.now,
+    chainSeconds,
+    revealGraceMs: 30_000,
+  });
 
 const beaconOf = ({ config, account: { chain }, tasks, log }: Opened) =>
   openBeacon({

@@ -34,7 +34,9 @@ export {
   decodeShard,
   encodeContributionManifest,
   encodeShard,
+  type KeyRotation,
   recordsRoot,
+  rotationDigest,
   SHARD_BYTES_MAX,
   SHARD_RECORDS_MAX,
   SHARDS_MAX,
@@ -47,8 +49,11 @@ export {
   type ContributionStanding,
   type ContributionState,
   type ContributionView,
+  isOverdue,
   judgeIntent,
+  lapseIntent,
   publishIntent,
+  releaseIntent,
   revealIntent,
   standingOf,
 } from './decide-datanet.ts';
@@ -306,6 +311,7 @@ export {
   type VersionManifest,
   type VersionTree,
   verifyRecord,
+  versionLockId,
 } from './version.ts';
 export {
   isVoucherSigned,

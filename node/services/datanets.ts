@@ -46,14 +46,18 @@ export type BlockPort = {
 };
 
 export type DatanetOptions = {
-  readonly chain: ChainPort<'DatanetRegistry'>;
+  readonly chain: ChainPort<'DatanetRegistry' | 'Parameters'>;
   readonly blocks: BlockPort;
   /** Tells the network where a revealed contribution is. */
   readonly announce: (announcement: Omit<ShardsAnnouncement, 'sentAtMs'>) => Promise<void>;
   readonly log: Log;
 };
 
-export type Contribution = ContractContribution & { readonly id: number };
+export type Contribution = ContractContribution & {
+  readonly id: number;
+  /** The account that the contributor acts with now, after all changes of its key. */
+  readonly account: Address;
+};
 export type Datanet = ContractDatanet & { readonly id: Bytes32 };
 
 export type LoadedVersion = {
@@ -72,13 +76,34 @@ export type CommitRequest = {
   readonly signature: string;
 };
 
+export type CommitReply = {
+  readonly contributionId: number;
+  /** It was not revealed in time, and never will be: its records have to be committed to anew. */
+  readonly lapsed: boolean;
+};
+
+export type ContributorView = { readonly account: Address; readonly nonce: bigint };
+
+export type SignedRotation = {
+  readonly from: Address;
+  readonly to: Address;
+  readonly deadline: bigint;
+  readonly fromSignature: string;
+  readonly toSignature: string;
+};
+
 export type Datanets = {
   /** Creates a datanet whose curator is this node; the same name gives the same datanet. */
   readonly create: (name: string, licence: string) => Promise<Bytes32>;
   readonly list: () => Promise<readonly Datanet[]>;
   readonly contributions: (datanetId: Bytes32) => Promise<readonly Contribution[]>;
   readonly contribution: (id: number) => Promise<Contribution>;
-  readonly relayCommit: (request: CommitRequest) => Promise<number>;
+  /** Sends a commit and its deposit, once: a commitment that is on chain is found there. */
+  readonly relayCommit: (request: CommitRequest) => Promise<CommitReply>;
+  /** The account that a contributor acts with now, and how often it has changed its key. */
+  readonly contributor: (account: Address) => Promise<ContributorView>;
+  /** Sends a change of a contributor's key, which both keys have signed. */
+  readonly relayRotation: (request: SignedRotation) => Promise<void>;
   /** Publishes the records of a committed contribution; returns the CIDs of its shards. */
   readonly relayReveal: (
     id: number,
@@ -131,6 +156,19 @@ export function createDatanets(options: DatanetOptions): Datanets {
     recordsOf,
     create: (name, licence) => createDatanet(chain, name, licence),
     relayCommit: (request) => relayCommit(chain, request),
+    contributor: async (account) => ({
+      account: await chain.read<Address>('DatanetRegistry', 'contributorOf', account),
+      nonce: await chain.read<bigint>('DatanetRegistry', 'rotationNonce', account),
+    }),
+    relayRotation: async ({ from, to, deadline, fromSignature, toSignature }) => {
+      // A key is replaced once, by one other.
+      await chain.submit({
+        key: `contributor/${from}/${to}/${deadline}`,
+        contract: 'DatanetRegistry',
+        fn: 'rotateContributor',
+        args: [from, to, deadline, fromSignature, toSignature],
+      });
+    },
     relayReveal: async (id, salt, records) => {
       mirrored.add(id);
       return relayReveal(options, await reading.contribution(id), salt, records);
@@ -178,14 +216,31 @@ function reader(
           all.length,
           PAGE,
         );
-        all.push(...page.map((entry, at) => ({ ...entry, id: Number(ids[at]) })));
+        const contributors = page.map(({ contributor }) => contributor);
+        const accounts =
+          page.length === 0
+            ? []
+            : await chain.read<Address[]>('DatanetRegistry', 'contributorsOf', contributors);
+        all.push(
+          ...page.map((entry, at) => ({
+            ...entry,
+            id: Number(ids[at]),
+            account: accounts[at] as Address,
+          })),
+        );
         if (page.length < PAGE) return all;
       }
     },
-    contribution: async (id) => ({
-      ...(await chain.read<ContractContribution>('DatanetRegistry', 'getContribution', id)),
-      id,
-    }),
+    contribution: async (id) => {
+      const entry = await chain.read<ContractContribution>(
+        'DatanetRegistry',
+        'getContribution',
+        id,
+      );
+      const { contributor } = entry;
+      const account = await chain.read<Address>('DatanetRegistry', 'contributorOf', contributor);
+      return { ...entry, id, account };
+    },
   };
 }
 
@@ -206,15 +261,25 @@ async function createDatanet(
 }
 
 async function relayCommit(
-  chain: ChainPort<'DatanetRegistry'>,
+  chain: DatanetOptions['chain'],
   request: CommitRequest,
-): Promise<number> {
+): Promise<CommitReply> {
   const { datanetId, contributor, commitment, recordCount, signature } = request;
+  const [id, [depositWei]] = await Promise.all([
+    chain.read<bigint>('DatanetRegistry', 'contributionIdOf', contributor, commitment),
+    chain.read<[bigint, bigint]>('Parameters', 'contributing'),
+  ]);
+  if (id > 0n) {
+    const known = await chain.read<ContractContribution>('DatanetRegistry', 'getContribution', id);
+    return { contributionId: Number(id), lapsed: CONTRIBUTION_STATES[known.state] === 'lapsed' };
+  }
   const receipt = await chain.submit({
-    key: `contribution/commit/${commitment}`,
+    // Another deposit is another transaction.
+    key: `contribution/commit/${commitment}/${depositWei}`,
     contract: 'DatanetRegistry',
     fn: 'commit',
     args: [datanetId, contributor, commitment, recordCount, signature],
+    valueWei: depositWei,
   });
   const event = chain.event<{ contributionId: bigint }>(
     receipt,
@@ -222,7 +287,7 @@ async function relayCommit(
     'ContributionCommitted',
   );
   if (event === null) throw new Error('a committed contribution has an event');
-  return Number(event.contributionId);
+  return { contributionId: Number(event.contributionId), lapsed: false };
 }
 
 async function relayReveal(
