@@ -2,6 +2,7 @@
 import { AbiCoder, dataSlice, id, keccak256 } from 'ethers';
 import type { ContractFunctions } from './bindings/contracts.ts';
 import type {
+  DatanetRegistrySeparationEvidenceInput,
   EpochDisputesDecreaseEvidenceInput,
   EpochDisputesSumEvidenceInput,
 } from './bindings/structs.ts';
@@ -36,6 +37,11 @@ export function encodeEpochEvidence(
       ? encodeCall('EpochDisputes', challenge.fn, [challenge.evidence])
       : encodeCall('EpochDisputes', challenge.fn, [challenge.evidence]);
   return dataSlice(call, 4);
+}
+
+/** The same for evidence against a version of a datanet: the argument of DatanetRegistry.mergeClusters. */
+export function encodeSeparationEvidence(evidence: DatanetRegistrySeparationEvidenceInput): string {
+  return dataSlice(encodeCall('DatanetRegistry', 'mergeClusters', [evidence]), 4);
 }
 
 /** What Referee.commitEvidence takes: binds the evidence to the address that will send it. */

@@ -66,6 +66,7 @@ export { quicknet } from './drand.ts';
 export {
   encodeEpochEvidence,
   encodeEvidence,
+  encodeSeparationEvidence,
   evidenceCommitment,
   type JudgingFunction,
 } from './evidence.ts';

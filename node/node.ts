@@ -60,6 +60,7 @@ import { createTaskService, type TaskService } from './services/tasks.ts';
 import { takeTopics } from './services/topics.ts';
 import { createTrainer, type Trainer } from './services/trainer.ts';
 import { verifyTask } from './services/verifier.ts';
+import { openVersionWatch } from './services/version-watch.ts';
 import { onEnd } from './signals.ts';
 import { lockDataDir } from './store/data-lock.ts';
 import { watchEpochs } from './watch/epochs.ts';
@@ -305,6 +306,8 @@ async function startServices(
     whenChanged(account.client, registry, 5 * preset.pollMs, Date.now, tick);
   loop('mirror', preset.pollMs, watched(datanets.mirror));
   loop('curator', preset.pollMs, watched(curate));
+  const versions = openVersionWatch(account, datanets, config, chainSeconds, log.child('versions'));
+  loop('watch of versions', preset.pollMs, watched(versions));
   loop('tasks', preset.pollMs, tasks.tick);
   const beacon = await beaconOf(opened);
   if (beacon !== null) loop('beacon', preset.pollMs, beacon);

@@ -219,6 +219,14 @@ export {
   type Threshold,
   verifySketch,
 } from './scores.ts';
+export {
+  findSeparatedRecords,
+  type PlacedRecord,
+  type SeparatedLeaves,
+  type SeparationEvidence,
+  type ShownContribution,
+  separatedLeaves,
+} from './separations.ts';
 export { checkSpans, isWholeWords } from './span-rules.ts';
 export {
   compareSpans,

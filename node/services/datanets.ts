@@ -117,6 +117,8 @@ export type Datanets = {
   ) => Promise<RevealedRecords>;
   /** A version's records, checked against the root on chain; kept in memory once loaded. */
   readonly load: (datanetId: Bytes32, version: number) => Promise<LoadedVersion>;
+  /** The same, not kept: for whoever looks at it once. */
+  readonly fetch: (datanetId: Bytes32, version: number) => Promise<LoadedVersion>;
   /** Fetches and announces what others have revealed since the last time. */
   readonly mirror: (signal: AbortSignal) => Promise<void>;
   /** The same for one contribution, as soon as it is announced. */
@@ -182,6 +184,7 @@ export function createDatanets(options: DatanetOptions): Datanets {
       loading.catch(() => loaded.delete(key));
       return loading;
     },
+    fetch: (datanetId, version) => loadVersion(chain, blocks, datanetId, version),
     mirror: async (signal) => {
       for (const datanet of await reading.list())
         for (const entry of await reading.contributions(datanet.id))
