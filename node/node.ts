@@ -175,6 +175,7 @@ async function open(config: NodeConfig, closers: (() => Promise<void> | void)[])
   const view = createChainView(chain, config.chainId, Date.now);
   const datanets = createDatanets({
     chain,
+    chainSeconds: account.chainSeconds,
     blocks: host.blocks,
     announce: async (announcement) => {
       await host.gossip.publish(
@@ -239,7 +240,7 @@ async function startServices(
   closers: (() => Promise<void> | void)[],
 ): Promise<Record<string, unknown>> {
   const { config, account, host, log, table, view, datanets, tasks } = opened;
-  const { chain } = account;
+  const { chain, chainSeconds } = account;
   const preset = PRESETS[config.preset];
   const roles = ROLE.provider | ROLE.verifier;
   await ensureStake({ chain, targetWei: STAKE_WEI, roles, serves: true });
@@ -272,7 +273,6 @@ async function startServices(
     log: log.child('gather'),
   });
   const epochLog = openEpochLog(account.client, config.deployment);
-  const chainSeconds = async () => (await account.client.block('latest')).timestamp;
   const epochs = createEpochs({
     chain,
     blocks: host.blocks,
@@ -292,7 +292,7 @@ async function startServices(
   });
   takeTopics(opened, gateway.directory.announced, watch.heard);
   await provider.serve();
-  const curate = curatorOf(opened, chainSeconds);
+  const curate = curatorOf(opened);
   const loop = (
     name: string,
     everyMs: number,
@@ -306,7 +306,7 @@ async function startServices(
     whenChanged(account.client, registry, 5 * preset.pollMs, Date.now, tick);
   loop('mirror', preset.pollMs, watched(datanets.mirror));
   loop('curator', preset.pollMs, watched(curate));
-  const versions = openVersionWatch(account, datanets, config, chainSeconds, log.child('versions'));
+  const versions = openVersionWatch(account, datanets, config, log.child('versions'));
   loop('watch of versions', preset.pollMs, watched(versions));
   loop('tasks', preset.pollMs, tasks.tick);
   const beacon = await beaconOf(opened);
@@ -335,10 +335,7 @@ async function startServices(
   };
 }
 
-const curatorOf = (
-  { account: { chain }, host, datanets, log }: Opened,
-  chainSeconds: () => Promise<number>,
-) =>
+const curatorOf = ({ account: { chain, chainSeconds }, host, datanets, log }: Opened) =>
   createCurator({
     chain,
     blocks: host.blocks,

@@ -89,7 +89,7 @@ contract DatanetRegistry is ContributorKeys, Credits {
             contributor, contributionDigest(datanetId, contributor, commitment, recordCount), signature
         );
         _checkCurrent(contributor);
-        (uint256 depositWei, uint256 revealSeconds) = parameters.contributing();
+        (uint256 depositWei, uint256 revealSeconds) = parameters.depositTerms();
         require(msg.value == depositWei, DatanetRegistryDepositMismatch(depositWei, msg.value));
         depositsWei += depositWei;
         contributionId = ++contributionTotal;

@@ -90,7 +90,7 @@ contract Parameters is IParameters, Ownable2Step {
     }
 
     /// @notice What a commitment to records is held to.
-    function contributing() external view returns (uint256 depositWei, uint256 revealSeconds) {
+    function depositTerms() external view returns (uint256 depositWei, uint256 revealSeconds) {
         return (_values.bonds.contributionDepositWei, _values.timing.contributionRevealSeconds);
     }
 

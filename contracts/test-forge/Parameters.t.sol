@@ -269,7 +269,7 @@ contract ParametersTest is World {
         (uint256 minStakeWei, uint256 maxStakers) = parameters.listing();
         same(minStakeWei, values.bonds.minStakeWei, "least stake");
         same(maxStakers, values.bonds.maxStakers, "most stakers");
-        (uint256 depositWei, uint256 revealSeconds) = parameters.contributing();
+        (uint256 depositWei, uint256 revealSeconds) = parameters.depositTerms();
         same(depositWei, values.bonds.contributionDepositWei, "deposit");
         same(revealSeconds, values.timing.contributionRevealSeconds, "time to reveal");
     }

@@ -71,7 +71,7 @@ abstract contract World is Base {
 
     /// @dev What a commit to records takes now.
     function depositOf() internal view returns (uint256 depositWei) {
-        (depositWei,) = parameters.contributing();
+        (depositWei,) = parameters.depositTerms();
     }
 
     function stakeOf(address account, uint256 amountWei, uint8 roles) internal {

@@ -37,7 +37,13 @@ async function startNode(t: TestContext) {
   t.after(() => chain.revert(before));
   const port = portOn(chain, operator);
   const blocks = blocksIn(new Map());
-  const datanets = createDatanets({ chain: port, blocks, announce: async () => undefined, log });
+  const datanets = createDatanets({
+    chain: port,
+    chainSeconds: chain.now,
+    blocks,
+    announce: async () => undefined,
+    log,
+  });
   const curate = createCurator({
     chain: port,
     blocks,
@@ -117,12 +123,15 @@ test('what nobody reveals is ended by the curator, and its contributor commits a
   await tick();
   assert.equal(await DatanetRegistry.depositsWei(), bonds.contributionDepositWei);
   await chain.pass(timing.contributionRevealSeconds + 1n);
+  // It is over before anybody has ended it.
+  assert.equal(await give('ada', 'Pears'), 2);
+  assert.equal(await give('ada', 'Pears'), 2);
   await tick();
   assert.equal(await DatanetRegistry.depositsWei(), 0n);
   assert.equal(await DatanetRegistry.burnedWei(), bonds.contributionDepositWei);
-  assert.equal(await give('ada', 'Pears'), 2);
   await tick();
-  assert.equal((await DatanetRegistry.getContribution(2)).state, 3n);
+  const states = [1, 2].map(async (id) => (await DatanetRegistry.getContribution(id)).state);
+  assert.deepEqual(await Promise.all(states), [5n, 3n]);
   await assertConserved(chain);
 });
 

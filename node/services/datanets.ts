@@ -16,6 +16,7 @@ import {
   encodeShard,
   hashRecord,
   type IncomingRecord,
+  isOverdue,
   parseCid,
   recordLeaves,
   recordsRoot,
@@ -47,6 +48,8 @@ export type BlockPort = {
 
 export type DatanetOptions = {
   readonly chain: ChainPort<'DatanetRegistry' | 'Parameters'>;
+  /** The second of the chain's latest block. */
+  readonly chainSeconds: () => Promise<number>;
   readonly blocks: BlockPort;
   /** Tells the network where a revealed contribution is. */
   readonly announce: (announcement: Omit<ShardsAnnouncement, 'sentAtMs'>) => Promise<void>;
@@ -78,7 +81,7 @@ export type CommitRequest = {
 
 export type CommitReply = {
   readonly contributionId: number;
-  /** It was not revealed in time, and never will be: its records have to be committed to anew. */
+  /** It was not revealed in time, and never can be: its records have to be committed to anew. */
   readonly lapsed: boolean;
 };
 
@@ -157,7 +160,7 @@ export function createDatanets(options: DatanetOptions): Datanets {
     ...reading,
     recordsOf,
     create: (name, licence) => createDatanet(chain, name, licence),
-    relayCommit: (request) => relayCommit(chain, request),
+    relayCommit: (request) => relayCommit(options, request),
     contributor: async (account) => ({
       account: await chain.read<Address>('DatanetRegistry', 'contributorOf', account),
       nonce: await chain.read<bigint>('DatanetRegistry', 'rotationNonce', account),
@@ -264,17 +267,21 @@ async function createDatanet(
 }
 
 async function relayCommit(
-  chain: DatanetOptions['chain'],
+  { chain, chainSeconds }: DatanetOptions,
   request: CommitRequest,
 ): Promise<CommitReply> {
   const { datanetId, contributor, commitment, recordCount, signature } = request;
   const [id, [depositWei]] = await Promise.all([
     chain.read<bigint>('DatanetRegistry', 'contributionIdOf', contributor, commitment),
-    chain.read<[bigint, bigint]>('Parameters', 'contributing'),
+    chain.read<[bigint, bigint]>('Parameters', 'depositTerms'),
   ]);
   if (id > 0n) {
     const known = await chain.read<ContractContribution>('DatanetRegistry', 'getContribution', id);
-    return { contributionId: Number(id), lapsed: CONTRIBUTION_STATES[known.state] === 'lapsed' };
+    const isOver = CONTRIBUTION_STATES[known.state] === 'lapsed';
+    return {
+      contributionId: Number(id),
+      lapsed: isOver || isOverdue(known, await chainSeconds()),
+    };
   }
   const receipt = await chain.submit({
     // Another deposit is another transaction.

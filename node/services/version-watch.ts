@@ -8,10 +8,9 @@ import { readStakers } from './staking.ts';
 
 /** A node's tick over all versions that nobody has judged yet. */
 export function openVersionWatch(
-  { chain, client }: Pick<Account, 'chain' | 'client'>,
+  { chain, client, chainSeconds }: Account,
   datanets: Datanets,
   config: { readonly preset: ProtocolParameters['preset']; readonly challenges: boolean },
-  chainSeconds: () => Promise<number>,
   log: Log,
 ): (signal: AbortSignal) => Promise<void> {
   return watchVersions(

@@ -51,7 +51,10 @@ async function startWatch(t: TestContext, { challenges = true } = {}) {
   const parts = (wallet: Wallet) => {
     const port = portOn(chain, wallet);
     const announce = async () => undefined;
-    return { port, datanets: createDatanets({ chain: port, blocks, announce, log }) };
+    return {
+      port,
+      datanets: createDatanets({ chain: port, chainSeconds: chain.now, blocks, announce, log }),
+    };
   };
   const own = parts(author);
   const datanetId = await own.datanets.create('docs', 'MIT');

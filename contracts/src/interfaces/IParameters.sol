@@ -130,7 +130,7 @@ interface IParameters {
     function bonds() external view returns (Bonds memory);
     function listing() external view returns (uint256 minStakeWei, uint256 maxStakers);
     function anchoring() external view returns (uint256 minStakeWei, uint256 challengeWindowSeconds);
-    function contributing() external view returns (uint256 depositWei, uint256 revealSeconds);
+    function depositTerms() external view returns (uint256 depositWei, uint256 revealSeconds);
     function timing() external view returns (Timing memory);
     function evidenceDelayBlocks() external view returns (uint256);
     function audits() external view returns (Audits memory);
