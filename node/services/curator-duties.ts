@@ -36,8 +36,14 @@ export function createCuratorDuties(
       const seconds = await chainSeconds();
       for (const entry of contributions) {
         if (!isOverdue(entry, seconds)) continue;
-        await chain.submit(lapseIntent(entry.id));
-        log.info('contribution lapsed: it was not revealed in time', { id: entry.id });
+        const { id } = entry;
+        try {
+          await chain.submit(lapseIntent(id));
+          log.info('contribution lapsed: it was not revealed in time', { id });
+        } catch (error) {
+          // Anybody may end it, and judging must not wait for it.
+          log.debug('a contribution is not ended, or by somebody else', { id, error });
+        }
       }
     },
     prepareLock: (datanet) => prepareLock(chain, datanet),

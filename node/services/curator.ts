@@ -62,6 +62,7 @@ export function createCurator(options: CuratorOptions): (signal: AbortSignal) =>
       if (datanet.curator !== options.chain.self) continue;
       await duties.releaseLocks(datanet);
       const contributions = await options.datanets.contributions(datanet.id);
+      await duties.endOverdue(contributions);
       let accepted = known.get(datanet.id);
       if (accepted === undefined) {
         accepted = {
@@ -75,7 +76,6 @@ export function createCurator(options: CuratorOptions): (signal: AbortSignal) =>
       }
       if (await judgeAll(options, contributions, accepted, signal))
         await publishVersion(options, duties, datanet, accepted);
-      await duties.endOverdue(contributions);
     }
   };
 }
