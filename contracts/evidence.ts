@@ -1,7 +1,10 @@
 /** Evidence for the Referee: the bytes that are committed to, and the commitment that has to stand in an earlier block. */
 import { AbiCoder, dataSlice, id, keccak256 } from 'ethers';
 import type { ContractFunctions } from './bindings/contracts.ts';
-import type { RefereeDivisionEvidenceInput } from './bindings/structs.ts';
+import type {
+  DatanetRegistrySeparationEvidenceInput,
+  RefereeDivisionEvidenceInput,
+} from './bindings/structs.ts';
 import { encodeCall } from './connect.ts';
 
 const EVIDENCE_TAG = id('openledger/evidence/1');
@@ -41,6 +44,11 @@ export function encodeEpochEvidence<Judge extends EpochJudge>(
 /** A receipt with its leaves as `EpochDisputes.show` takes it for its contents. */
 export function encodeDivision(division: RefereeDivisionEvidenceInput): string {
   return dataSlice(encodeCall('PaymentDisputes', 'present', [division]), 4);
+}
+
+/** The same for evidence against a version of a datanet: the argument of DatanetRegistry.mergeClusters. */
+export function encodeSeparationEvidence(evidence: DatanetRegistrySeparationEvidenceInput): string {
+  return dataSlice(encodeCall('DatanetRegistry', 'mergeClusters', [evidence]), 4);
 }
 
 /** What Referee.commitEvidence takes: binds the evidence to the address that will send it. */

@@ -69,6 +69,7 @@ export {
   encodeDivision,
   encodeEpochEvidence,
   encodeEvidence,
+  encodeSeparationEvidence,
   evidenceCommitment,
   type JudgingFunction,
 } from './evidence.ts';

@@ -98,6 +98,7 @@ export const presets: Record<PresetName, ParametersValues> = {
       maxStakers: 64n,
       // The story's curator holds no stake.
       versionLockWei: 0n,
+      contributionDepositWei: OPEN_WEI / 100n,
     },
     timing: {
       challengeWindowSeconds: 12n,
@@ -107,6 +108,7 @@ export const presets: Record<PresetName, ParametersValues> = {
       deltaSeconds: 1n,
       daAnswerSeconds: 3n,
       rerunSeconds: 5n,
+      contributionRevealSeconds: 10n * MINUTE,
     },
   },
   testnet: {
@@ -128,6 +130,7 @@ export const presets: Record<PresetName, ParametersValues> = {
       abandonBondWei: 20n * OPEN_WEI,
       maxStakers: 1_000n,
       versionLockWei: 20n * OPEN_WEI,
+      contributionDepositWei: OPEN_WEI,
     },
     timing: {
       challengeWindowSeconds: 1n * HOUR,
@@ -137,6 +140,7 @@ export const presets: Record<PresetName, ParametersValues> = {
       deltaSeconds: 1n * MINUTE,
       daAnswerSeconds: 10n * MINUTE,
       rerunSeconds: 30n * MINUTE,
+      contributionRevealSeconds: 1n * HOUR,
     },
   },
   mainnet: {
@@ -158,6 +162,7 @@ export const presets: Record<PresetName, ParametersValues> = {
       abandonBondWei: 500n * OPEN_WEI,
       maxStakers: 10_000n,
       versionLockWei: 500n * OPEN_WEI,
+      contributionDepositWei: 5n * OPEN_WEI,
     },
     timing: {
       challengeWindowSeconds: 1n * DAY,
@@ -167,6 +172,7 @@ export const presets: Record<PresetName, ParametersValues> = {
       deltaSeconds: 1n * MINUTE,
       daAnswerSeconds: 12n * HOUR,
       rerunSeconds: 6n * HOUR,
+      contributionRevealSeconds: 1n * DAY,
     },
   },
 };

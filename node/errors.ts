@@ -14,6 +14,15 @@ type Failures = {
     readonly haveWei: string;
     readonly needWei: string;
   };
+  /** A curator's free stake is less than what a version locks. */
+  readonly STAKE_SHORT: {
+    readonly account: string;
+    readonly freeWei: string;
+    readonly neededWei: string;
+    readonly missingWei: string;
+  };
+  /** A contributor's key that another one has replaced. */
+  readonly KEY_RETIRED: { readonly account: string; readonly replacedBy: string };
   readonly KEY_INVALID: { readonly file: string; readonly reason: string };
   readonly API_FAILED: { readonly url: string; readonly reason: string };
   readonly STEP_FAILED: { readonly step: string; readonly reason: string };
@@ -70,6 +79,7 @@ const EXIT_BY_CODE: Record<string, number> = {
   NOT_RUNNING: EXIT.notRunning,
   UNFUNDED: EXIT.notFunded,
   CHAIN_UNFUNDED: EXIT.notFunded,
+  STAKE_SHORT: EXIT.notFunded,
   CHAIN_UNREACHABLE: EXIT.unreachable,
   NETWORK_PEER_UNREACHABLE: EXIT.unreachable,
   API_FAILED: EXIT.unreachable,

@@ -60,6 +60,7 @@ import { createTaskService, type TaskService } from './services/tasks.ts';
 import { takeTopics } from './services/topics.ts';
 import { createTrainer, type Trainer } from './services/trainer.ts';
 import { verifyTask } from './services/verifier.ts';
+import { openVersionWatch } from './services/version-watch.ts';
 import { onEnd } from './signals.ts';
 import { lockDataDir } from './store/data-lock.ts';
 
@@ -173,6 +174,7 @@ async function open(config: NodeConfig, closers: (() => Promise<void> | void)[])
   const view = createChainView(chain, config.chainId, Date.now);
   const datanets = createDatanets({
     chain,
+    chainSeconds: account.chainSeconds,
     blocks: host.blocks,
     announce: async (announcement) => {
       await host.gossip.publish(
@@ -269,8 +271,7 @@ async function startServices(
     receipts: gathered,
     log: log.child('gather'),
   });
-  const chainSeconds = async () => (await account.client.block('latest')).timestamp;
-  const epochServices = await openEpochServices(opened, () => filesOf(gathered), chainSeconds);
+  const epochServices = await openEpochServices(opened, () => filesOf(gathered));
   const { epochs } = epochServices;
   const watch = openServingWatch(parts, provider, {
     challenges: config.challenges,
@@ -279,14 +280,7 @@ async function startServices(
   });
   takeTopics(opened, gateway.directory.announced, watch.heard);
   await provider.serve();
-  const curate = createCurator({
-    chain,
-    blocks: host.blocks,
-    datanets,
-    log: log.child('curator'),
-    nowMs: Date.now,
-    revealGraceMs: 30_000,
-  });
+  const curate = curatorOf(opened);
   const loop = (
     name: string,
     everyMs: number,
@@ -300,6 +294,8 @@ async function startServices(
     whenChanged(account.client, registry, 5 * preset.pollMs, Date.now, tick);
   loop('mirror', preset.pollMs, watched(datanets.mirror));
   loop('curator', preset.pollMs, watched(curate));
+  const versions = openVersionWatch(account, datanets, config, log.child('versions'));
+  loop('watch of versions', preset.pollMs, watched(versions));
   loop('tasks', preset.pollMs, tasks.tick);
   const beacon = await beaconOf(opened);
   if (beacon !== null) loop('beacon', preset.pollMs, beacon);
@@ -326,6 +322,17 @@ async function startServices(
     listen: host.listenAddresses(),
   };
 }
+
+const curatorOf = ({ account: { chain, chainSeconds }, host, datanets, log }: Opened) =>
+  createCurator({
+    chain,
+    blocks: host.blocks,
+    datanets,
+    log: log.child('curator'),
+    nowMs: Date.now,
+    chainSeconds,
+    revealGraceMs: 30_000,
+  });
 
 const beaconOf = ({ config, account: { chain }, tasks, log }: Opened) =>
   openBeacon({

@@ -12,6 +12,7 @@ import {
   encodeContributionManifest,
   encodeShard,
   recordsRoot,
+  rotationDigest,
   SHARD_BYTES_MAX,
   SHARD_RECORDS_MAX,
 } from './contribution.ts';
@@ -120,5 +121,22 @@ test('the digest is what a wallet signs', () => {
   };
   const domain = { name: 'OpenLedger', version: '1', chainId: 901, verifyingContract };
   const digest = contributionDigest({ chainId: 901, verifyingContract }, value);
+  assert.equal(toHex(digest), TypedDataEncoder.hash(domain, types, value));
+});
+
+test('the digest of a change of key is what both wallets sign', () => {
+  const next = addressOfPrivateKey(keyOf('ada 2'));
+  const value = { from: contributor, to: next, nonce: 2n, deadline: 1_800_000_000n };
+  const verifyingContract = addressOfPrivateKey(keyOf('registry'));
+  const types = {
+    ContributorKey: [
+      { name: 'from', type: 'address' },
+      { name: 'to', type: 'address' },
+      { name: 'nonce', type: 'uint256' },
+      { name: 'deadline', type: 'uint64' },
+    ],
+  };
+  const domain = { name: 'OpenLedger', version: '1', chainId: 901, verifyingContract };
+  const digest = rotationDigest({ chainId: 901, verifyingContract }, value);
   assert.equal(toHex(digest), TypedDataEncoder.hash(domain, types, value));
 });

@@ -141,3 +141,26 @@ export function contributionDigest(
 ): Uint8Array {
   return typedDigest(domain, structHash(CONTRIBUTION_TYPE, contribution));
 }
+
+const CONTRIBUTOR_KEY_TYPE: StructType = {
+  name: 'ContributorKey',
+  fields: [
+    ['from', 'address'],
+    ['to', 'address'],
+    ['nonce', 'uint256'],
+    ['deadline', 'uint64'],
+  ],
+};
+export type KeyRotation = {
+  readonly from: Address;
+  readonly to: Address;
+  /** Changes of key of this contributor so far. */
+  readonly nonce: bigint;
+  /** Last second in which it may be put on chain. */
+  readonly deadline: bigint;
+};
+
+/** What a contributor's present key and its next one both sign. @param domain verifyingContract = DatanetRegistry */
+export function rotationDigest(domain: SigningDomain, rotation: KeyRotation): Uint8Array {
+  return typedDigest(domain, structHash(CONTRIBUTOR_KEY_TYPE, rotation));
+}

@@ -10,6 +10,7 @@ export const CONTRIBUTION_STATES = [
   'revealed',
   'accepted',
   'refused',
+  'lapsed',
 ] as const;
 export type ContributionState = (typeof CONTRIBUTION_STATES)[number];
 
@@ -20,6 +21,8 @@ export type ContributionView = {
   /** Seconds of the chain's clock; `revokedAt` is 0 while it stands. */
   readonly committedAt: number;
   readonly revokedAt: number;
+  /** Last second in which it may be revealed for the first time. */
+  readonly revealBy: number;
 };
 
 /**
@@ -31,14 +34,23 @@ export type ContributionStanding = 'absent' | 'awaited' | 'revealed' | 'accepted
 
 /** Standing of a contribution at `nowMs`; who does not reveal for `revealGraceMs` holds up nobody. */
 export function standingOf(
-  { state, committedAt, revokedAt }: ContributionView,
+  { state, committedAt, revokedAt }: Omit<ContributionView, 'revealBy'>,
   nowMs: number,
   revealGraceMs: number,
 ): ContributionStanding {
   const name = CONTRIBUTION_STATES[state];
-  if (revokedAt > 0 || name === 'refused' || name === 'none' || name === undefined) return 'absent';
+  if (revokedAt > 0 || name === undefined) return 'absent';
+  if (name === 'none' || name === 'refused' || name === 'lapsed') return 'absent';
   if (name !== 'committed') return name;
   return nowMs - committedAt * 1000 > revealGraceMs ? 'absent' : 'awaited';
+}
+
+/** Whether nobody can reveal it any more, and its deposit is there to be burned. */
+export function isOverdue(
+  { state, revealBy }: Pick<ContributionView, 'state' | 'revealBy'>,
+  chainSeconds: number,
+): boolean {
+  return CONTRIBUTION_STATES[state] === 'committed' && chainSeconds > revealBy;
 }
 
 type RegistryIntent = Intent<'DatanetRegistry'>;
@@ -54,6 +66,16 @@ export function revealIntent(
     contract: 'DatanetRegistry',
     fn: 'reveal',
     args: [contributionId, recordsRoot, salt, manifest],
+  };
+}
+
+/** Ends a contribution that was not revealed in time; anybody may. */
+export function lapseIntent(contributionId: number): RegistryIntent {
+  return {
+    key: `contribution/${contributionId}/lapse`,
+    contract: 'DatanetRegistry',
+    fn: 'lapse',
+    args: [contributionId],
   };
 }
 
@@ -87,5 +109,15 @@ export function publishIntent(
     contract: 'DatanetRegistry',
     fn: 'publishVersion',
     args: [datanetId, root, recordCount, manifestDigest],
+  };
+}
+
+/** Returns what was locked for a version whose challenge window is over; anybody may. */
+export function releaseIntent(datanetId: Bytes32, version: number): RegistryIntent {
+  return {
+    key: `datanet/${datanetId}/version/${version}/release`,
+    contract: 'DatanetRegistry',
+    fn: 'releaseVersion',
+    args: [datanetId, version],
   };
 }

@@ -34,7 +34,9 @@ export {
   decodeShard,
   encodeContributionManifest,
   encodeShard,
+  type KeyRotation,
   recordsRoot,
+  rotationDigest,
   SHARD_BYTES_MAX,
   SHARD_RECORDS_MAX,
   SHARDS_MAX,
@@ -47,8 +49,11 @@ export {
   type ContributionStanding,
   type ContributionState,
   type ContributionView,
+  isOverdue,
   judgeIntent,
+  lapseIntent,
   publishIntent,
+  releaseIntent,
   revealIntent,
   standingOf,
 } from './decide-datanet.ts';
@@ -245,6 +250,14 @@ export {
   type Threshold,
   verifySketch,
 } from './scores.ts';
+export {
+  findSeparatedRecords,
+  type PlacedRecord,
+  type SeparatedLeaves,
+  type SeparationEvidence,
+  type ShownContribution,
+  separatedLeaves,
+} from './separations.ts';
 export { checkSpans, isWholeWords } from './span-rules.ts';
 export {
   compareSpans,
@@ -337,6 +350,7 @@ export {
   type VersionManifest,
   type VersionTree,
   verifyRecord,
+  versionLockId,
 } from './version.ts';
 export {
   isVoucherSigned,

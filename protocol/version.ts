@@ -13,6 +13,7 @@ import {
   type MerkleProof,
   type MerkleTree,
   proveLeaf,
+  taggedHash,
   toHex,
   uint256,
   verifyLeaf,
@@ -109,6 +110,11 @@ export function proveRecord(version: VersionTree, index: number): MerkleProof {
 
 export function verifyRecord(root: Bytes32, leaf: RecordLeaf, proof: MerkleProof): boolean {
   return verifyLeaf(fromHex(root), recordLeafBytes(leaf), proof);
+}
+
+/** The id under which Staking holds what answers for a version's clusters. */
+export function versionLockId(datanetId: Bytes32, version: number): Bytes32 {
+  return toHex(taggedHash('openledger/version/1', bytes32(datanetId), uint256(version)));
 }
 
 /** From what a version was built: accepted contributions in order of id, and the clusters. */

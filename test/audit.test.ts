@@ -235,7 +235,14 @@ test('a refusal with an invented overlap, or for a record that nobody gave, is f
 });
 
 test('one wei too much anywhere is an error of conservation', async () => {
-  const holders = ['Staking', 'TaskEscrow', 'InferenceEscrow', 'Epochs', 'EpochDisputes'];
+  const holders = [
+    'Staking',
+    'TaskEscrow',
+    'InferenceEscrow',
+    'Epochs',
+    'EpochDisputes',
+    'DatanetRegistry',
+  ];
   const answers = Object.fromEntries(holders.map((name) => [`${name}.accountedWei`, 0n]));
   const whole = { [WRITER]: 10n ** 27n - 5n, [COPIER]: 5n };
   const right = await auditConservation(chainOf({ answers, balances: whole }));

@@ -25,6 +25,8 @@ export type DatanetRegistryContribution = {
   readonly evidence: string;
   readonly earlierRecordHash: string;
   readonly revokedAt: bigint;
+  readonly revealBy: bigint;
+  readonly depositWei: bigint;
 };
 
 export type DatanetRegistryContributionInput = {
@@ -41,6 +43,8 @@ export type DatanetRegistryContributionInput = {
   readonly evidence: BytesLike;
   readonly earlierRecordHash: BytesLike;
   readonly revokedAt: BigNumberish;
+  readonly revealBy: BigNumberish;
+  readonly depositWei: BigNumberish;
 };
 
 export type DatanetRegistryDatanet = {
@@ -346,6 +350,7 @@ export type ParametersBonds = {
   readonly abandonBondWei: bigint;
   readonly maxStakers: bigint;
   readonly versionLockWei: bigint;
+  readonly contributionDepositWei: bigint;
 };
 
 export type ParametersBondsInput = {
@@ -355,6 +360,7 @@ export type ParametersBondsInput = {
   readonly abandonBondWei: BigNumberish;
   readonly maxStakers: BigNumberish;
   readonly versionLockWei: BigNumberish;
+  readonly contributionDepositWei: BigNumberish;
 };
 
 export type ParametersFees = {
@@ -437,6 +443,7 @@ export type ParametersTiming = {
   readonly deltaSeconds: bigint;
   readonly daAnswerSeconds: bigint;
   readonly rerunSeconds: bigint;
+  readonly contributionRevealSeconds: bigint;
 };
 
 export type ParametersTimingInput = {
@@ -447,6 +454,7 @@ export type ParametersTimingInput = {
   readonly deltaSeconds: BigNumberish;
   readonly daAnswerSeconds: BigNumberish;
   readonly rerunSeconds: BigNumberish;
+  readonly contributionRevealSeconds: BigNumberish;
 };
 
 export type ParametersValues = {
@@ -1041,6 +1049,7 @@ export const DatanetRegistryContributionState = {
   Revealed: 2n,
   Accepted: 3n,
   Refused: 4n,
+  Lapsed: 5n,
 } as const;
 
 export const EpochDisputesFault = {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {ContributorKeys} from "./ContributorKeys.sol";
+import {Credits} from "./Credits.sol";
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
 import {IParameters} from "./interfaces/IParameters.sol";
 import {IReferee} from "./interfaces/IReferee.sol";
@@ -13,10 +13,10 @@ import {MerkleTree} from "./libraries/MerkleTree.sol";
 
 /// @title Datanets, their contributions and their versions
 /// @notice A contribution is committed under its contributor's signature before anybody sees its records, so that the
-/// time of the commit decides who was first. Versions are Merkle roots; versions and contributions count from 1. What
+/// time of the commit decides who was first; a deposit stands for the reveal. Versions are Merkle roots; versions and contributions count from 1. What
 /// records are worth is nobody's fault here: only an author that put the same bytes into two clusters of a version,
 /// having seen both before, loses the stake that it locked for that version.
-contract DatanetRegistry is IDatanetRegistry, EIP712 {
+contract DatanetRegistry is ContributorKeys, Credits {
     bytes32 private constant DATANET_TAG = keccak256("openledger/datanet/1");
     bytes32 private constant CONTRIBUTION_TAG = keccak256("openledger/contribution/1");
     bytes32 private constant CONTRIBUTION_TYPE =
@@ -31,15 +31,20 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
     mapping(bytes32 datanetId => mapping(uint32 version => Version)) private _versions;
     mapping(bytes32 datanetId => uint256[]) private _contributionIds;
     mapping(uint256 contributionId => Contribution) private _contributions;
-    mapping(address contributor => mapping(bytes32 commitment => bool)) private _known;
+    /// @notice Under which id a contributor's commitment stands; 0: nowhere.
+    mapping(address contributor => mapping(bytes32 commitment => uint256)) public contributionIdOf;
     uint256 public contributionTotal;
+    /// @notice Deposits of contributions that are not revealed yet, in wei.
+    uint256 public depositsWei;
+    /// @notice Deposits of contributions that nobody revealed in time; they leave nobody's hands again.
+    uint256 public burnedWei;
     /// @notice Second of a contribution's first reveal; 0 while its records are hidden.
     mapping(uint256 contributionId => uint64) public revealedAt;
     /// @notice Second from which what a version's author locked for it may be released; 0 if it locked nothing.
     mapping(bytes32 datanetId => mapping(uint32 version => uint64)) public heldUntil;
     mapping(bytes32 pairKey => bool) private _merged;
 
-    constructor(IParameters parameters_, IStaking staking_, IReferee referee_) EIP712("OpenLedger", "1") {
+    constructor(IParameters parameters_, IStaking staking_, IReferee referee_) {
         parameters = parameters_;
         staking = staking_;
         referee = referee_;
@@ -65,24 +70,30 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
         emit DatanetCreated(datanetId, msg.sender, licence, policyHash, name);
     }
 
-    /// @notice Records a commitment to hidden records; anybody may relay what the contributor signed.
+    /// @notice Records a commitment to hidden records; anybody may relay what the contributor signed, and pays the deposit,
+    /// which comes back as a credit with the first reveal. It makes commitments that nobody means to open cost something,
+    /// and nothing else: what the curator then decides has no part in it.
     function commit(
         bytes32 datanetId,
         address contributor,
         bytes32 commitment,
         uint32 recordCount,
         bytes calldata signature
-    ) external returns (uint256 contributionId) {
+    ) external payable returns (uint256 contributionId) {
         _existing(datanetId);
         require(recordCount > 0, DatanetRegistryCountZero());
-        require(!_known[contributor][commitment], DatanetRegistryCommitmentKnown(contributor, commitment));
-        bytes32 digest = contributionDigest(datanetId, contributor, commitment, recordCount);
-        (address signer,,) = ECDSA.tryRecoverCalldata(digest, signature);
         require(
-            signer == contributor && signer != address(0), DatanetRegistrySignerMismatch(contributor, signer)
+            contributionIdOf[contributor][commitment] == 0, DatanetRegistryCommitmentKnown(contributor, commitment)
         );
-        _known[contributor][commitment] = true;
+        _checkSigned(
+            contributor, contributionDigest(datanetId, contributor, commitment, recordCount), signature
+        );
+        _checkCurrent(contributor);
+        (uint256 depositWei, uint256 revealSeconds) = parameters.depositTerms();
+        require(msg.value == depositWei, DatanetRegistryDepositMismatch(depositWei, msg.value));
+        depositsWei += depositWei;
         contributionId = ++contributionTotal;
+        contributionIdOf[contributor][commitment] = contributionId;
         Contribution storage entry = _contributions[contributionId];
         entry.datanetId = datanetId;
         entry.contributor = contributor;
@@ -91,6 +102,8 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
         entry.relayer = msg.sender;
         entry.recordCount = recordCount;
         entry.commitment = commitment;
+        entry.revealBy = uint64(block.timestamp + revealSeconds);
+        entry.depositWei = uint96(depositWei);
         _contributionIds[datanetId].push(contributionId);
         emit ContributionCommitted(contributionId, datanetId, contributor, commitment, recordCount);
     }
@@ -100,23 +113,43 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
     function reveal(uint256 contributionId, bytes32 recordsRoot, bytes32 salt, bytes32 manifest) external {
         Contribution storage entry = _entry(contributionId);
         address contributor = entry.contributor;
+        address current = contributorOf(contributor);
         require(
             entry.state == ContributionState.Committed
-                || (entry.state == ContributionState.Revealed && msg.sender == contributor),
+                || (entry.state == ContributionState.Revealed && msg.sender == current),
             DatanetRegistryWrongState(contributionId, entry.state)
         );
         require(
-            msg.sender == contributor || msg.sender == entry.relayer,
-            DatanetRegistryNotContributor(msg.sender, contributor)
+            msg.sender == current || msg.sender == entry.relayer, DatanetRegistryNotContributor(msg.sender, current)
         );
         bytes32 computed = commitmentOf(entry.datanetId, contributor, recordsRoot, entry.recordCount, salt);
         require(computed == entry.commitment, DatanetRegistryCommitmentMismatch(entry.commitment, computed));
-        if (entry.state == ContributionState.Committed) revealedAt[contributionId] = uint64(block.timestamp);
+        if (entry.state == ContributionState.Committed) {
+            require(
+                block.timestamp <= entry.revealBy, DatanetRegistryRevealLate(contributionId, entry.revealBy)
+            );
+            revealedAt[contributionId] = uint64(block.timestamp);
+            _credit(entry.relayer, _takeDeposit(entry));
+        }
         entry.state = ContributionState.Revealed;
         entry.recordsRoot = recordsRoot;
         entry.salt = salt;
         entry.manifest = manifest;
         emit ContributionRevealed(contributionId, entry.datanetId, contributor, recordsRoot, manifest);
+    }
+
+    /// @notice Ends a contribution that was not revealed in time, and with it its priority; anybody may send it. The deposit
+    /// is burned: whoever else got it would gain by keeping a reveal out of the blocks.
+    function lapse(uint256 contributionId) external {
+        Contribution storage entry = _entry(contributionId);
+        require(
+            entry.state == ContributionState.Committed, DatanetRegistryWrongState(contributionId, entry.state)
+        );
+        require(block.timestamp > entry.revealBy, DatanetRegistryRevealOpen(contributionId, entry.revealBy));
+        entry.state = ContributionState.Lapsed;
+        uint256 amountWei = _takeDeposit(entry);
+        burnedWei += amountWei;
+        emit ContributionLapsed(contributionId, entry.datanetId, entry.contributor, amountWei);
     }
 
     /// @notice The curator takes a revealed contribution into the datanet.
@@ -144,9 +177,10 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
     function revoke(uint256 contributionId, bytes32 reason) external {
         Contribution storage entry = _entry(contributionId);
         address curator = _datanets[entry.datanetId].curator;
+        address contributor = contributorOf(entry.contributor);
         require(
-            msg.sender == entry.contributor || msg.sender == curator,
-            DatanetRegistryNotConcerned(msg.sender, entry.contributor, curator)
+            msg.sender == contributor || msg.sender == curator,
+            DatanetRegistryNotConcerned(msg.sender, contributor, curator)
         );
         require(
             entry.state == ContributionState.Accepted, DatanetRegistryWrongState(contributionId, entry.state)
@@ -215,6 +249,11 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
     }
 
     // ---------------------------------------------------------------- views
+
+    /// @notice What the contract's balance is made of.
+    function accountedWei() external view returns (uint256) {
+        return depositsWei + burnedWei + creditsTotalWei;
+    }
 
     function datanetCount() external view returns (uint256) {
         return _datanetIds.length;
@@ -315,6 +354,12 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
         require(
             entry.state == ContributionState.Revealed, DatanetRegistryWrongState(contributionId, entry.state)
         );
+    }
+
+    function _takeDeposit(Contribution storage entry) private returns (uint256 amountWei) {
+        amountWei = entry.depositWei;
+        entry.depositWei = 0;
+        depositsWei -= amountWei;
     }
 
     function _checkCommitted() private view {

@@ -89,6 +89,11 @@ contract Parameters is IParameters, Ownable2Step {
         return (_values.bonds.minStakeWei, _values.timing.challengeWindowSeconds);
     }
 
+    /// @notice What a commitment to records is held to.
+    function depositTerms() external view returns (uint256 depositWei, uint256 revealSeconds) {
+        return (_values.bonds.contributionDepositWei, _values.timing.contributionRevealSeconds);
+    }
+
     function timing() external view returns (Timing memory) {
         return _values.timing;
     }
@@ -226,6 +231,11 @@ contract Parameters is IParameters, Ownable2Step {
             b.versionLockWei <= b.trainingLockWei,
             ParametersVersionLockTooHigh(b.versionLockWei, b.trainingLockWei)
         );
+        // Whoever has data to give need not be as rich as whoever stakes.
+        require(
+            b.contributionDepositWei <= b.minStakeWei,
+            ParametersDepositTooHigh(b.contributionDepositWei, b.minStakeWei)
+        );
         require(
             b.maxStakers >= 1 && b.maxStakers <= MAX_STAKERS, ParametersStakersOutOfBounds(b.maxStakers)
         );
@@ -234,7 +244,7 @@ contract Parameters is IParameters, Ownable2Step {
     function _checkTiming(TaskRules memory t, Timing memory time, uint256 windowSeconds) private pure {
         require(
             time.challengeWindowSeconds > 0 && time.deltaSeconds > 0 && time.daAnswerSeconds > 0
-                && time.rerunSeconds > 0,
+                && time.rerunSeconds > 0 && time.contributionRevealSeconds > 0,
             ParametersDurationZero()
         );
         require(time.evidenceDelayBlocks > 0, ParametersEvidenceDelayZero());
@@ -262,6 +272,7 @@ contract Parameters is IParameters, Ownable2Step {
         _atLeast(t.voteRevealSeconds, floorSeconds);
         _atLeast(time.challengeWindowSeconds, floorSeconds);
         _atLeast(time.daAnswerSeconds, floorSeconds);
+        _atLeast(time.contributionRevealSeconds, floorSeconds);
     }
 
     function _atLeast(uint256 givenSeconds, uint256 floorSeconds) private pure {

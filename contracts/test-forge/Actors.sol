@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {IDatanetRegistry} from "../src/interfaces/IDatanetRegistry.sol";
 import {ITaskEscrow} from "../src/interfaces/ITaskEscrow.sol";
 import {vm} from "./Base.sol";
 import {ScoreEvidence} from "./Packing.sol";
@@ -9,6 +10,7 @@ import {World} from "./World.sol";
 /// @title Who acts in a swarm, what each paid and did, and what must hold of them
 abstract contract Actors is World {
     uint256 internal constant MAX_TASKS = 6;
+    uint256 internal constant MAX_CONTRIBUTIONS = 12;
     uint256 internal constant OPEN = 1 ether;
     string internal constant REACHED = ".cache/forge/reached.jsonl";
 
@@ -45,6 +47,12 @@ abstract contract Actors is World {
     uint256 internal redraws;
     uint256 internal withheld;
     uint256 internal claims;
+    uint256 internal reveals;
+    uint256 internal lapses;
+
+    // What relayers put up for contributions and took back.
+    uint256 internal depositedWei;
+    uint256 internal returnedWei;
 
     constructor() {
         connect();
@@ -69,6 +77,7 @@ abstract contract Actors is World {
             line, ',"registrations":', vm.toString(registrations), ',"escalations":', vm.toString(escalations)
         );
         line = string.concat(line, ',"redraws":', vm.toString(redraws), ',"withholdings":', vm.toString(withheld));
+        line = string.concat(line, ',"reveals":', vm.toString(reveals), ',"lapses":', vm.toString(lapses));
         vm.writeLine(REACHED, string.concat(line, ',"claims":', vm.toString(claims), "}"));
     }
 
@@ -79,6 +88,9 @@ abstract contract Actors is World {
         same(address(tasks).balance, tasks.accountedWei(), "TaskEscrow");
         same(address(inference).balance, inference.accountedWei(), "InferenceEscrow");
         same(address(epochs).balance, epochs.accountedWei(), "Epochs");
+        same(address(datanets).balance, datanets.accountedWei(), "DatanetRegistry");
+        same(depositedWei - returnedWei, datanets.accountedWei(), "deposits");
+        _checkDeposits();
         check(epochs.claimedTotalWei() <= epochs.potTotalWei(), "more claimed than collected");
     }
 
@@ -99,6 +111,22 @@ abstract contract Actors is World {
     }
 
     // ---------------------------------------------------------------- inside
+
+    /// @dev A deposit is held while its contribution is hidden, burned when it lapsed, and else is its relayer's.
+    function _checkDeposits() private view {
+        uint256 heldWei = 0;
+        uint256 lapsed = 0;
+        uint256 count = datanets.contributionTotal();
+        for (uint256 id = 1; id <= count; id++) {
+            IDatanetRegistry.Contribution memory entry = datanets.getContribution(id);
+            heldWei += entry.depositWei;
+            bool hidden = entry.state == IDatanetRegistry.ContributionState.Committed;
+            check(hidden == (entry.depositWei > 0), "a deposit that should be somebody's");
+            if (entry.state == IDatanetRegistry.ContributionState.Lapsed) lapsed++;
+        }
+        same(heldWei, datanets.depositsWei(), "held deposits");
+        same(lapsed * depositOf(), datanets.burnedWei(), "burned deposits");
+    }
 
     function _checkWhole(uint256 key) internal view {
         if (!isHonest(key)) return;

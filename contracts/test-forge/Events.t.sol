@@ -118,10 +118,17 @@ contract EventsTest is Training {
         vm.stopPrank();
         address contributor = vm.addr(OWNER_KEY);
         bytes32 root = keccak256("records");
-        for (uint32 count = 1; count <= 2; count++) {
+        for (uint32 count = 1; count <= 3; count++) {
             bytes32 commitment = datanets.commitmentOf(datanetId, contributor, root, count, SALT);
             bytes32 digest = datanets.contributionDigest(datanetId, contributor, commitment, count);
-            uint256 id = datanets.commit(datanetId, contributor, commitment, count, signature(OWNER_KEY, digest));
+            uint256 id = datanets.commit{value: depositOf()}(
+                datanetId, contributor, commitment, count, signature(OWNER_KEY, digest)
+            );
+            if (count == 3) {
+                vm.warp(vm.getBlockTimestamp() + parameters.timing().contributionRevealSeconds + 1);
+                datanets.lapse(id);
+                continue;
+            }
             vm.prank(contributor);
             datanets.reveal(id, root, SALT, "manifest");
             vm.startPrank(ACTOR);
@@ -136,11 +143,24 @@ contract EventsTest is Training {
         address from = address(datanets);
         _said(logs, from, IDatanetRegistry.DatanetCreated.selector, 1, "DatanetCreated");
         _said(logs, from, IDatanetRegistry.VersionPublished.selector, 1, "VersionPublished");
-        _said(logs, from, IDatanetRegistry.ContributionCommitted.selector, 2, "ContributionCommitted");
+        _said(logs, from, IDatanetRegistry.ContributionCommitted.selector, 3, "ContributionCommitted");
         _said(logs, from, IDatanetRegistry.ContributionRevealed.selector, 2, "ContributionRevealed");
         _said(logs, from, IDatanetRegistry.ContributionAccepted.selector, 1, "ContributionAccepted");
         _said(logs, from, IDatanetRegistry.ContributionRefused.selector, 1, "ContributionRefused");
         _said(logs, from, IDatanetRegistry.ContributionRevoked.selector, 1, "ContributionRevoked");
+        _said(logs, from, IDatanetRegistry.ContributionLapsed.selector, 1, "ContributionLapsed");
+        _said(logs, from, Credits.Credited.selector, 2, "Credited");
+    }
+
+    function test_registries_sayWhoHasAnotherKey() external {
+        (address from, address to) = (vm.addr(OWNER_KEY), vm.addr(WORKER_KEY));
+        uint64 deadline = uint64(vm.getBlockTimestamp());
+        bytes32 digest = datanets.rotationDigest(from, to, 0, deadline);
+        vm.expectEmit(address(datanets));
+        emit IDatanetRegistry.ContributorRotated(from, from, to);
+        datanets.rotateContributor(
+            from, to, deadline, signature(OWNER_KEY, digest), signature(WORKER_KEY, digest)
+        );
     }
 
     function test_models_say() external {

@@ -25,7 +25,7 @@ contract InvariantsTest is Base {
 
     /// @dev Time and work come up more often than the rest, so that runs get somewhere.
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
-        bytes4[22] memory chosen = [
+        bytes4[26] memory chosen = [
             Swarm.announce.selector,
             Swarm.announce.selector,
             Swarm.cancel.selector,
@@ -47,7 +47,11 @@ contract InvariantsTest is Base {
             Swarm.anchor.selector,
             Swarm.claimPayout.selector,
             Swarm.withholdLeaf.selector,
-            Swarm.pass.selector
+            Swarm.pass.selector,
+            Swarm.contribute.selector,
+            Swarm.reveal.selector,
+            Swarm.decide.selector,
+            Swarm.lapse.selector
         ];
         bytes4[] memory selectors = new bytes4[](chosen.length);
         for (uint256 i = 0; i < chosen.length; i++) selectors[i] = chosen[i];

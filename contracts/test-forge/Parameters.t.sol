@@ -100,12 +100,13 @@ contract ParametersTest is World {
 
     function testFuzz_change_noDurationIsZero(uint8 which) external {
         IParameters.Values memory values = parameters.all();
-        uint256 duration = which % 5;
+        uint256 duration = which % 6;
         if (duration == 0) values.timing.challengeWindowSeconds = 0;
         if (duration == 1) values.timing.deltaSeconds = 0;
         if (duration == 2) values.timing.daAnswerSeconds = 0;
         if (duration == 3) values.timing.rerunSeconds = 0;
         if (duration == 4) values.timing.evidenceDelayBlocks = 0;
+        if (duration == 5) values.timing.contributionRevealSeconds = 0;
         bytes4 refusal = duration == 4
             ? IParameters.ParametersEvidenceDelayZero.selector
             : IParameters.ParametersDurationZero.selector;
@@ -118,6 +119,7 @@ contract ParametersTest is World {
         values.bonds.servingLockWei = serving % 3 == 0 ? 0 : serving;
         values.bonds.abandonBondWei = abandon % 3 == 0 ? 0 : abandon;
         values.bonds.trainingLockWei = training;
+        values.bonds.contributionDepositWei = 0;
         bytes4 refusal = 0;
         if (values.bonds.abandonBondWei >= training) refusal = IParameters.ParametersBondNotBelowLock.selector;
         if (least % 3 == 0 || serving % 3 == 0 || abandon % 3 == 0) refusal = IParameters.ParametersBondZero.selector;
@@ -130,6 +132,14 @@ contract ParametersTest is World {
         values.bonds.versionLockWei = atTheLimit ? most : lockWei;
         bool right = values.bonds.versionLockWei <= most;
         _change(values, right ? bytes4(0) : IParameters.ParametersVersionLockTooHigh.selector);
+    }
+
+    function testFuzz_change_contributionDeposit(uint96 depositWei, bool atTheLimit) external {
+        IParameters.Values memory values = parameters.all();
+        uint96 most = uint96(values.bonds.minStakeWei);
+        values.bonds.contributionDepositWei = atTheLimit ? most : depositWei;
+        bool right = values.bonds.contributionDepositWei <= most;
+        _change(values, right ? bytes4(0) : IParameters.ParametersDepositTooHigh.selector);
     }
 
     function testFuzz_change_stakers(uint32 most) external {
@@ -207,17 +217,19 @@ contract ParametersTest is World {
         values.tasks.voteCommitSeconds = floorSeconds;
         values.tasks.voteRevealSeconds = floorSeconds;
         values.timing.daAnswerSeconds = floorSeconds;
+        values.timing.contributionRevealSeconds = floorSeconds;
         values.timing.challengeWindowSeconds = 2 * floorSeconds + 100;
         values.timing.thawSeconds = type(uint32).max;
         values.slashing.windowSeconds = type(uint32).max;
         Parameters other = new Parameters(address(this), values);
         uint32 short = uint32(bound(given, 1, floorSeconds));
-        uint256 deadline = which % 5;
+        uint256 deadline = which % 6;
         if (deadline == 0) values.tasks.leaseSeconds = short;
         if (deadline == 1) values.tasks.revealSeconds = short;
         if (deadline == 2) values.tasks.voteCommitSeconds = short;
         if (deadline == 3) values.tasks.voteRevealSeconds = short;
         if (deadline == 4) values.timing.daAnswerSeconds = short;
+        if (deadline == 5) values.timing.contributionRevealSeconds = short;
         if (short < floorSeconds) vm.expectPartialRevert(IParameters.ParametersBelowSlashingFloor.selector);
         other.change(values);
     }
@@ -257,6 +269,9 @@ contract ParametersTest is World {
         (uint256 minStakeWei, uint256 maxStakers) = parameters.listing();
         same(minStakeWei, values.bonds.minStakeWei, "least stake");
         same(maxStakers, values.bonds.maxStakers, "most stakers");
+        (uint256 depositWei, uint256 revealSeconds) = parameters.depositTerms();
+        same(depositWei, values.bonds.contributionDepositWei, "deposit");
+        same(revealSeconds, values.timing.contributionRevealSeconds, "time to reveal");
     }
 
     // ---------------------------------------------------------------- thresholdsAround, feesAround

@@ -29,8 +29,10 @@ contract RegistriesTest is World {
         bytes memory signed = signature(
             CONTRIBUTOR_KEY, datanets.contributionDigest(datanetId, _contributor(), commitment, count)
         );
+        uint256 depositWei = depositOf();
+        vm.deal(RELAYER, RELAYER.balance + depositWei);
         vm.prank(RELAYER);
-        return datanets.commit(datanetId, _contributor(), commitment, count, signed);
+        return datanets.commit{value: depositWei}(datanetId, _contributor(), commitment, count, signed);
     }
 
     function _revealed(bytes32 root) private returns (uint256 contributionId) {
@@ -73,6 +75,9 @@ contract RegistriesTest is World {
         check(entry.commitment == datanets.commitmentOf(datanetId, _contributor(), root, records, SALT), "commitment");
         same(entry.committedAt, vm.getBlockTimestamp(), "time");
         same(entry.revokedAt, 0, "not revoked");
+        same(entry.depositWei, depositOf(), "deposit");
+        same(entry.revealBy, vm.getBlockTimestamp() + parameters.timing().contributionRevealSeconds, "reveal by");
+        same(datanets.contributionIdOf(_contributor(), entry.commitment), contributionId, "found");
         check(entry.state == IDatanetRegistry.ContributionState.Committed, "state");
         same(datanets.contributionTotal(), contributionId, "total");
         same(datanets.contributionCount(datanetId), 1, "of the datanet");
@@ -144,8 +149,10 @@ contract RegistriesTest is World {
         bytes32 commitment = datanets.commitmentOf(datanetId, _contributor(), ROOT, 1, SALT);
         bytes memory stolen =
             signature(thief, datanets.contributionDigest(datanetId, vm.addr(thief), commitment, 1));
+        uint256 depositWei = depositOf();
+        vm.deal(vm.addr(thief), depositWei);
         vm.prank(vm.addr(thief));
-        uint256 copied = datanets.commit(datanetId, vm.addr(thief), commitment, 1, stolen);
+        uint256 copied = datanets.commit{value: depositWei}(datanetId, vm.addr(thief), commitment, 1, stolen);
         // The first commit of these bytes does not keep their author out.
         uint256 own = _commit(ROOT, 1);
         vm.prank(RELAYER);

@@ -146,6 +146,7 @@ contract SignaturesTest is World {
     // ---------------------------------------------------------------- contributions
 
     function testFuzz_aContributionIsForOneDatanetAndChain(bytes32 commitment, uint32 count, uint64 chain) external {
+        uint256 depositWei = depositOf();
         uint32 records = uint32(bound(count, 1, type(uint32).max));
         address contributor = vm.addr(CLIENT_KEY);
         bytes memory signed =
@@ -153,15 +154,15 @@ contract SignaturesTest is World {
         vm.prank(contributor);
         bytes32 other = datanets.createDatanet(keccak256("MIT"), keccak256("policy"), "other");
         vm.expectPartialRevert(IDatanetRegistry.DatanetRegistrySignerMismatch.selector);
-        datanets.commit(other, contributor, commitment, records, signed);
+        datanets.commit{value: depositWei}(other, contributor, commitment, records, signed);
         uint256 home = block.chainid;
         vm.chainId(_chain(chain));
         vm.expectPartialRevert(IDatanetRegistry.DatanetRegistrySignerMismatch.selector);
-        datanets.commit(datanetId, contributor, commitment, records, signed);
+        datanets.commit{value: depositWei}(datanetId, contributor, commitment, records, signed);
         vm.chainId(home);
-        datanets.commit(datanetId, contributor, commitment, records, signed);
+        datanets.commit{value: depositWei}(datanetId, contributor, commitment, records, signed);
         vm.expectPartialRevert(IDatanetRegistry.DatanetRegistryCommitmentKnown.selector);
-        datanets.commit(datanetId, contributor, commitment, records, signed);
+        datanets.commit{value: depositWei}(datanetId, contributor, commitment, records, signed);
     }
 
     // ---------------------------------------------------------------- epochs

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {IDatanetRegistry} from "../src/interfaces/IDatanetRegistry.sol";
 import {IInferenceEscrow} from "../src/interfaces/IInferenceEscrow.sol";
 import {IReferee} from "../src/interfaces/IReferee.sol";
 import {ITaskEscrow} from "../src/interfaces/ITaskEscrow.sol";
@@ -115,6 +116,10 @@ contract Swarm is Actors {
             vm.prank(account);
             epochs.withdrawCredits();
         }
+        if (datanets.credits(account) > 0) {
+            vm.prank(account);
+            returnedWei += datanets.withdrawCredits();
+        }
     }
 
     // ---------------------------------------------------------------- answers
@@ -195,6 +200,61 @@ contract Swarm is Actors {
         claims++;
     }
 
+    // ---------------------------------------------------------------- contributions
+
+    /// @dev One of two relayers puts up the deposit for the contributor's next records.
+    function contribute(uint256 who) external {
+        uint256 number = datanets.contributionTotal();
+        if (number >= MAX_CONTRIBUTIONS) return;
+        address contributor = vm.addr(CONTRIBUTOR);
+        bytes32 commitment = datanets.commitmentOf(datanetId, contributor, bytes32(number), 1, "salt");
+        bytes memory signed =
+            signature(CONTRIBUTOR, datanets.contributionDigest(datanetId, contributor, commitment, 1));
+        uint256 depositWei = depositOf();
+        depositedWei += depositWei;
+        vm.prank(vm.addr(1 + who % 2));
+        datanets.commit{value: depositWei}(datanetId, contributor, commitment, 1, signed);
+    }
+
+    function reveal(uint256 which) external {
+        (uint256 id, IDatanetRegistry.Contribution memory entry) = _contribution(which);
+        if (id == 0 || entry.state != IDatanetRegistry.ContributionState.Committed) return;
+        if (vm.getBlockTimestamp() > entry.revealBy) return;
+        vm.prank(which % 2 == 0 ? entry.relayer : entry.contributor);
+        datanets.reveal(id, bytes32(id - 1), "salt", "manifest");
+        reveals++;
+    }
+
+    /// @dev The curator, who is the contributor in this world, refuses, accepts, or accepts and revokes.
+    function decide(uint256 which, uint256 how) external {
+        (uint256 id, IDatanetRegistry.Contribution memory entry) = _contribution(which);
+        if (id == 0 || entry.state != IDatanetRegistry.ContributionState.Revealed) return;
+        vm.startPrank(vm.addr(CONTRIBUTOR));
+        if (how % 3 == 0) datanets.refuse(id, "evidence", "earlier");
+        else datanets.accept(id);
+        if (how % 3 == 2) datanets.revoke(id, "reason");
+        vm.stopPrank();
+    }
+
+    function lapse(uint256 which) public {
+        (uint256 id, IDatanetRegistry.Contribution memory entry) = _contribution(which);
+        if (id == 0 || entry.state != IDatanetRegistry.ContributionState.Committed) return;
+        if (vm.getBlockTimestamp() <= entry.revealBy) return;
+        datanets.lapse(id);
+        lapses++;
+    }
+
+    function _contribution(uint256 which)
+        private
+        view
+        returns (uint256 id, IDatanetRegistry.Contribution memory entry)
+    {
+        uint256 count = datanets.contributionTotal();
+        if (count == 0) return (0, entry);
+        id = 1 + which % count;
+        entry = datanets.getContribution(id);
+    }
+
     // ---------------------------------------------------------------- time
 
     /// @dev Seconds pass in steps, and before each the honest do what they owe.
@@ -235,6 +295,8 @@ contract Swarm is Actors {
                 if (!open[i].released) tasks.releaseEscalated(taskId, i);
             }
         }
+        for (uint256 id = 0; id < datanets.contributionTotal(); id++) lapse(id);
+        same(datanets.depositsWei(), 0, "deposits of contributions that are over");
         uint64 anchored = epochs.epochCount();
         if (anchored > epochs.finalisedCount()) epochs.finalise(anchored);
         epochs.releaseBond(vm.addr(WATCHER));

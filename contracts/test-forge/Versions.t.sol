@@ -48,7 +48,9 @@ contract VersionsTest is World {
         bytes32 root = rootOfOne(abi.encode(recordHash));
         bytes32 commitment = datanets.commitmentOf(datanetId, vm.addr(key), root, 1, SALT);
         bytes32 digest = datanets.contributionDigest(datanetId, vm.addr(key), commitment, 1);
-        return datanets.commit(datanetId, vm.addr(key), commitment, 1, signature(key, digest));
+        return datanets.commit{value: depositOf()}(
+            datanetId, vm.addr(key), commitment, 1, signature(key, digest)
+        );
     }
 
     /// @dev Evidence over a version of two leaves, one per contribution of the same record.

@@ -69,6 +69,11 @@ abstract contract World is Base {
         adapterId = models.registerAdapter(adapter);
     }
 
+    /// @dev What a commit to records takes now.
+    function depositOf() internal view returns (uint256 depositWei) {
+        (depositWei,) = parameters.depositTerms();
+    }
+
     function stakeOf(address account, uint256 amountWei, uint8 roles) internal {
         vm.deal(account, account.balance + amountWei);
         vm.startPrank(account);

@@ -19,6 +19,7 @@ import {
   sketchLeafBytes,
   sketchNear,
 } from './answers.ts';
+import { commitRecords, SALT } from './contributing.ts';
 import {
   announce,
   assertConserved,
@@ -68,6 +69,7 @@ const sketchTree = buildTree(sketches.map(sketchLeafBytes));
 const result = resultOf(hexlify(sketchTree.root), sketches.length);
 
 /** What the off-chain parties remember. */
+const contributions: { who: Wallet; root: string }[] = [];
 const verdicts = new Map<string, bigint>();
 const judged: JudgedLeaf[] = [];
 const cumulative = new Map<string, bigint>();
@@ -80,8 +82,15 @@ let anchored: string[] = [];
 let requests = 1;
 
 const total = async () => {
-  const { Staking: a, TaskEscrow: b, InferenceEscrow: c, Epochs: d } = chain.deployment.contracts;
-  const holders = [...everybody.map(({ address }) => address), a, b, c, d];
+  const { contracts } = chain.deployment;
+  const {
+    Staking: a,
+    TaskEscrow: b,
+    InferenceEscrow: c,
+    Epochs: d,
+    DatanetRegistry: e,
+  } = contracts;
+  const holders = [...everybody.map(({ address }) => address), a, b, c, d, e];
   const balances = await Promise.all(holders.map((holder) => chain.provider.getBalance(holder)));
   return balances.reduce((sum, balance) => sum + balance, 0n);
 };
@@ -141,10 +150,32 @@ const actions: Record<string, () => Promise<unknown>> = {
   credits: () =>
     chain.send(
       random.pick(everybody),
-      random.pick(['Staking', 'TaskEscrow', 'InferenceEscrow', 'Epochs'] as const),
+      random.pick([
+        'Staking',
+        'TaskEscrow',
+        'InferenceEscrow',
+        'Epochs',
+        'DatanetRegistry',
+      ] as const),
       'withdrawCredits',
       [],
     ),
+  contribute: async () => {
+    const [who, sender] = [someone(), someone()];
+    const { datanetId } = datanet;
+    const root = id(`records ${contributions.length}`);
+    contributions.push({ who, root });
+    return commitRecords(chain, { datanetId, who, root, count: 1, sender });
+  },
+  reveal: async () => {
+    const place = random.below(contributions.length + 1);
+    const { who, root } = contributions[place] ?? { who: someone(), root: id('none') };
+    return chain.send(who, 'DatanetRegistry', 'reveal', [place + 1, root, SALT, id('manifest')]);
+  },
+  lapse: () => {
+    const contributionId = 1 + random.below(contributions.length + 1);
+    return chain.send(someone(), 'DatanetRegistry', 'lapse', [contributionId]);
+  },
   wait: () => chain.pass(1 + random.below(60)),
   waitLong: () => chain.pass(timing.thawSeconds),
 };
@@ -328,6 +359,8 @@ test(`${STEPS} random actions (seed ${seed}) conserve every wei`, async () => {
     slashed: await eventCount('Staking', 'Slashed'),
     withheld: await eventCount('Epochs', 'Withheld'),
     claimed: await eventCount('Epochs', 'Claimed'),
+    revealed: await eventCount('DatanetRegistry', 'ContributionRevealed'),
+    lapsed: await eventCount('DatanetRegistry', 'ContributionLapsed'),
     finalised: await eventCount('Epochs', 'EpochFinalised'),
   };
   process.stdout.write(`${JSON.stringify(reached)}\n`);
@@ -350,7 +383,7 @@ async function assertStakeAddsUp(): Promise<void> {
 }
 
 async function eventCount(
-  contract: 'Staking' | 'TaskEscrow' | 'Epochs',
+  contract: 'Staking' | 'TaskEscrow' | 'Epochs' | 'DatanetRegistry',
   event: string,
 ): Promise<number> {
   const logs = await chain.contracts[contract].queryFilter(event, chain.deployment.deployedAtBlock);

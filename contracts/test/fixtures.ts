@@ -54,7 +54,14 @@ export function isolate(chain: Chain): void {
 }
 
 /** Contracts that hold money. */
-const HOLDERS = ['Staking', 'TaskEscrow', 'InferenceEscrow', 'Epochs', 'EpochDisputes'] as const;
+const HOLDERS = [
+  'Staking',
+  'TaskEscrow',
+  'InferenceEscrow',
+  'Epochs',
+  'EpochDisputes',
+  'DatanetRegistry',
+] as const;
 
 /** What every contract that holds money says it holds is what it holds. */
 export async function assertConserved(chain: Chain): Promise<void> {

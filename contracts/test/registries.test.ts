@@ -5,6 +5,7 @@ import { id, type Wallet } from 'ethers';
 import { DatanetRegistryContributionState } from '../bindings/structs.ts';
 import { startChain } from '../harness.ts';
 import { forceInclusionSeconds, presets } from '../presets.ts';
+import { CONTRIBUTION_TYPES } from './contributing.ts';
 import { domainOf, isolate, refuses, tagged, toReverted } from './fixtures.ts';
 
 const chain = await startChain();
@@ -14,14 +15,6 @@ await chain.send(curator, 'DatanetRegistry', 'createDatanet', [id('MIT'), id('po
 const [datanetId = ''] = await DatanetRegistry.datanetIds(0, 1);
 isolate(chain);
 
-const TYPES = {
-  Contribution: [
-    { name: 'datanetId', type: 'bytes32' },
-    { name: 'contributor', type: 'address' },
-    { name: 'commitment', type: 'bytes32' },
-    { name: 'recordCount', type: 'uint32' },
-  ],
-};
 const COUNT = 7;
 const root = id('records');
 const salt = id('salt');
@@ -39,14 +32,18 @@ async function commit(
   const commitment = commitmentFor(who);
   const message = { datanetId, contributor: who.address, commitment, recordCount: COUNT };
   const domain = domainOf(chain, 'DatanetRegistry', changes.chainId);
-  const signature = await (changes.signer ?? who).signTypedData(domain, TYPES, message);
-  await chain.send(relayer, 'DatanetRegistry', 'commit', [
-    changes.datanet ?? datanetId,
-    who.address,
-    commitment,
-    changes.count ?? COUNT,
-    signature,
-  ]);
+  const signature = await (changes.signer ?? who).signTypedData(
+    domain,
+    CONTRIBUTION_TYPES,
+    message,
+  );
+  await chain.send(
+    relayer,
+    'DatanetRegistry',
+    'commit',
+    [changes.datanet ?? datanetId, who.address, commitment, changes.count ?? COUNT, signature],
+    presets.local.bonds.contributionDepositWei,
+  );
   return DatanetRegistry.contributionTotal();
 }
 const reveal = (from: Wallet, contributionId: bigint, manifest = id('manifest'), secret = salt) =>
@@ -166,16 +163,16 @@ describe('DatanetRegistry', () => {
     const message = { datanetId, contributor: stranger.address, commitment, recordCount: COUNT };
     const signature = await stranger.signTypedData(
       domainOf(chain, 'DatanetRegistry'),
-      TYPES,
+      CONTRIBUTION_TYPES,
       message,
     );
-    await chain.send(stranger, 'DatanetRegistry', 'commit', [
-      datanetId,
-      stranger.address,
-      commitment,
-      COUNT,
-      signature,
-    ]);
+    await chain.send(
+      stranger,
+      'DatanetRegistry',
+      'commit',
+      [datanetId, stranger.address, commitment, COUNT, signature],
+      presets.local.bonds.contributionDepositWei,
+    );
     await refuses(reveal(stranger, 2n), 'DatanetRegistryCommitmentMismatch');
     await refuses(commit(stranger, { datanet: id('none') }), 'DatanetRegistryUnknownDatanet', [
       id('none'),
@@ -388,6 +385,10 @@ describe('Parameters', () => {
       'ParametersVersionLockTooHigh',
       { ...local, bonds: { ...bonds, versionLockWei: bonds.trainingLockWei + 1n } },
     ],
+    [
+      'ParametersDepositTooHigh',
+      { ...local, bonds: { ...bonds, contributionDepositWei: bonds.minStakeWei + 1n } },
+    ],
     ['ParametersStakersOutOfBounds', { ...local, bonds: { ...bonds, maxStakers: 65_537n } }],
     // Twice 30 + 30 + 120 + 30 + 12 + 3 + 5.
     ['ParametersThawTooShort', { ...local, timing: { ...timing, thawSeconds: 459n } }],
@@ -396,6 +397,7 @@ describe('Parameters', () => {
     ['ParametersWindowTooShort', { ...local, timing: { ...timing, daAnswerSeconds: 4n } }],
     ['ParametersDurationZero', { ...local, timing: { ...timing, deltaSeconds: 0n } }],
     ['ParametersDurationZero', { ...local, timing: { ...timing, rerunSeconds: 0n } }],
+    ['ParametersDurationZero', { ...local, timing: { ...timing, contributionRevealSeconds: 0n } }],
     ['ParametersAuditsUnordered', { ...local, audits: { ...audits, provenKeyAuditPpm: 0n } }],
     ['ParametersAuditsUnordered', { ...local, audits: { ...audits, auditPpm: 100_001n } }],
     ['ParametersAuditsUnordered', { ...local, audits: { ...audits, newKeyAuditPpm: 1_000_001n } }],
@@ -431,6 +433,7 @@ describe('Parameters', () => {
         { ...values, tasks: { ...values.tasks, voteCommitSeconds: short } },
         { ...values, tasks: { ...values.tasks, voteRevealSeconds: short } },
         { ...values, timing: { ...values.timing, daAnswerSeconds: short } },
+        { ...values, timing: { ...values.timing, contributionRevealSeconds: short } },
         {
           ...values,
           timing: {

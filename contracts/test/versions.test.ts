@@ -12,7 +12,8 @@ import { decodeEvent, encodeCall } from '../connect.ts';
 import { evidenceCommitment } from '../evidence.ts';
 import { startChain } from '../harness.ts';
 import { OPEN_WEI, presets } from '../presets.ts';
-import { assertConserved, bonds, domainOf, isolate, refuses, stake, timing } from './fixtures.ts';
+import { commitRecords, SALT } from './contributing.ts';
+import { assertConserved, bonds, isolate, refuses, stake, timing } from './fixtures.ts';
 
 const LOCK_WEI = 20n * OPEN_WEI;
 const chain = await startChain();
@@ -35,38 +36,16 @@ const hashOf = (text: string): Bytes32 => hashRecord(new TextEncoder().encode(te
 const shared = hashOf('Both contribute this record.');
 const adasRecords = [hashOf('Of Ada alone.'), shared];
 const bobsRecords = [shared, hashOf('Of Bob alone.'), hashOf('Of Bob as well.')];
-const salt = id('salt');
 
 async function contribute(who: Wallet, records: readonly Bytes32[]): Promise<bigint> {
   const root = recordsRoot(records);
-  const commitment = await DatanetRegistry.commitmentOf(
+  const contributionId = await commitRecords(chain, {
     datanetId,
-    who.address,
+    who,
     root,
-    records.length,
-    salt,
-  );
-  const signature = await who.signTypedData(
-    domainOf(chain, 'DatanetRegistry'),
-    {
-      Contribution: [
-        { name: 'datanetId', type: 'bytes32' },
-        { name: 'contributor', type: 'address' },
-        { name: 'commitment', type: 'bytes32' },
-        { name: 'recordCount', type: 'uint32' },
-      ],
-    },
-    { datanetId, contributor: who.address, commitment, recordCount: records.length },
-  );
-  await chain.send(who, 'DatanetRegistry', 'commit', [
-    datanetId,
-    who.address,
-    commitment,
-    records.length,
-    signature,
-  ]);
-  const contributionId = await DatanetRegistry.contributionTotal();
-  await chain.send(who, 'DatanetRegistry', 'reveal', [contributionId, root, salt, id('manifest')]);
+    count: records.length,
+  });
+  await chain.send(who, 'DatanetRegistry', 'reveal', [contributionId, root, SALT, id('manifest')]);
   return contributionId;
 }
 

@@ -6,7 +6,7 @@ import fastify from 'fastify';
 import { type Address, type Bytes32, keccak256, toHex, utf8 } from '#crypto';
 import { type AdapterFiles, joinAdapterFiles, splitAdapterFiles } from '../adapter-files.ts';
 import { NodeError } from '../errors.ts';
-import type { CommitRequest, Contribution } from '../services/datanets.ts';
+import type { CommitRequest, Contribution, SignedRotation } from '../services/datanets.ts';
 import { addControl, type ClaimProof, type ControlParts } from './control.ts';
 
 const TOKEN = 'a token of the swarm file';
@@ -24,7 +24,7 @@ const claim: ClaimProof = {
   index: 1,
   proof: [id('sibling')],
 };
-const contribution = { id: 7, state: 3, recordCount: 2 } as unknown as Contribution;
+const contribution = { id: 7, state: 3, recordCount: 2, depositWei: 5n } as unknown as Contribution;
 
 /** What the routes handed on, in order. */
 const done: unknown[] = [];
@@ -47,8 +47,10 @@ const parts: ControlParts = {
     contribution: async (asked: number) => ({ ...contribution, id: asked }),
     relayCommit: async (request: CommitRequest) => {
       note('commit', request);
-      return 7;
+      return { contributionId: 7, lapsed: false };
     },
+    contributor: async (asked: Address) => ({ account: asked, nonce: 2n }),
+    relayRotation: async (request: SignedRotation) => note('rotate', request),
     relayReveal: async (of: number, salt: Bytes32, records: readonly Uint8Array[]) => {
       note(
         'reveal',
@@ -142,6 +144,18 @@ test('unauthorised: no route does anything without the token', async () => {
   assert.equal(done.length, before);
 });
 
+test('a change of key is handed on as it was signed', async () => {
+  done.length = 0;
+  const signature = `0x${'01'.repeat(65)}`;
+  const change = { from: account, to: account, fromSignature: signature, toSignature: signature };
+  const rotate = (deadline: unknown) =>
+    send('POST', '/contributors/rotate', { payload: { ...change, deadline } });
+  assert.deepEqual((await rotate('7')).json(), { account });
+  assert.deepEqual(done, [['rotate', { ...change, deadline: 7n }]]);
+  assert.equal((await rotate(-1)).status, 400);
+  assert.deepEqual((await send('GET', `/contributors/${account}`)).json(), { account, nonce: '2' });
+});
+
 test('a contribution is committed and revealed as it was signed', async () => {
   done.length = 0;
   const commit = {
@@ -153,6 +167,7 @@ test('a contribution is committed and revealed as it was signed', async () => {
   };
   assert.deepEqual((await send('POST', '/contributions', { payload: commit })).json(), {
     contributionId: 7,
+    lapsed: false,
   });
   const records = ['one', 'two'].map((text) => Buffer.from(text).toString('base64'));
   const reveal = { salt: id('salt'), records };

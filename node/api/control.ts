@@ -9,7 +9,7 @@ import { type Address, type Bytes32, parseAddress, parseBytes32 } from '#crypto'
 import { CONTRIBUTION_STATES, type EpochProof } from '#protocol';
 import { ADAPTER_BYTES_MAX } from '../adapter-files.ts';
 import { describe } from '../errors.ts';
-import type { Datanets } from '../services/datanets.ts';
+import type { Contribution, Datanets } from '../services/datanets.ts';
 import { type AdapterApi, addAdapters } from './adapters.ts';
 
 export type ClaimProof = {
@@ -70,12 +70,20 @@ const createBody = z.object({
   name: z.string().min(1).max(100),
   licence: z.string().min(1).max(100),
 });
+const signature = z.string().regex(/^0x[0-9a-fA-F]{130}$/, 'expected 0x and 130 digits');
+const rotateBody = z.object({
+  from: address,
+  to: address,
+  deadline: z.string().regex(/^\d{1,19}$/, 'expected seconds'),
+  fromSignature: signature,
+  toSignature: signature,
+});
 const commitBody = z.object({
   datanetId: hex32,
   contributor: address,
   commitment: hex32,
   recordCount: z.number().int().min(1).max(1_048_576),
-  signature: z.string().regex(/^0x[0-9a-fA-F]{130}$/, 'expected 0x and 130 digits'),
+  signature,
 });
 const wholeParam = z
   .string()
@@ -144,6 +152,12 @@ const claimView = (claim: ClaimProof | null) =>
         claimableWei: claim.claimableWei.toString(),
       };
 
+const contributionView = (entry: Contribution) => ({
+  ...entry,
+  depositWei: `${entry.depositWei}`,
+  stateName: CONTRIBUTION_STATES[entry.state],
+});
+
 const notFound = (reply: FastifyReply, what: string): FastifyReply =>
   reply.code(404).send({ error: { message: `${what} does not exist`, code: 'not_found' } });
 
@@ -155,14 +169,28 @@ function addDatanets(scope: FastifyInstance, { datanets }: ControlParts): void {
   });
   scope.post('/swarm/v1/contributions', async (request) => {
     const body = commitBody.parse(request.body);
-    const contributionId = await datanets.relayCommit({
+    return datanets.relayCommit({
       datanetId: parseBytes32(body.datanetId),
       contributor: parseAddress(body.contributor),
       commitment: parseBytes32(body.commitment),
       recordCount: body.recordCount,
       signature: body.signature,
     });
-    return { contributionId };
+  });
+  scope.get<{ Params: { account: string } }>('/swarm/v1/contributors/:account', async (request) => {
+    const who = await datanets.contributor(parseAddress(address.parse(request.params.account)));
+    return { account: who.account, nonce: `${who.nonce}` };
+  });
+  scope.post('/swarm/v1/contributors/rotate', async (request) => {
+    const body = rotateBody.parse(request.body);
+    await datanets.relayRotation({
+      from: parseAddress(body.from),
+      to: parseAddress(body.to),
+      deadline: BigInt(body.deadline),
+      fromSignature: body.fromSignature,
+      toSignature: body.toSignature,
+    });
+    return { account: parseAddress(body.to) };
   });
   scope.post<{ Params: { id: string } }>(
     '/swarm/v1/contributions/:id/reveal',
@@ -175,17 +203,11 @@ function addDatanets(scope: FastifyInstance, { datanets }: ControlParts): void {
     },
   );
   scope.get<{ Params: { id: string } }>('/swarm/v1/contributions/:id', async (request) => {
-    const entry = await datanets.contribution(wholeParam.parse(request.params.id));
-    return { ...entry, stateName: CONTRIBUTION_STATES[entry.state] };
+    return contributionView(await datanets.contribution(wholeParam.parse(request.params.id)));
   });
   scope.get<{ Params: { id: string } }>('/swarm/v1/datanets/:id/contributions', async (request) => {
     const all = await datanets.contributions(parseBytes32(hex32.parse(request.params.id)));
-    return {
-      contributions: all.map((entry) => ({
-        ...entry,
-        stateName: CONTRIBUTION_STATES[entry.state],
-      })),
-    };
+    return { contributions: all.map(contributionView) };
   });
 }
 

@@ -6,9 +6,9 @@ import type { Deployment } from '#contracts';
 import { type Bytes32, parseAddress } from '#crypto';
 import { chunkText, PERSONAL_CHUNKS } from '#runtime';
 import { NodeError } from '../errors.ts';
-import { contribute } from '../services/contributing.ts';
+import { contribute, rotateKey } from '../services/contributing.ts';
 import type { SwarmFile } from '../swarm-file.ts';
-import { contributionApi } from './contribution-api.ts';
+import { contributionApi, rotationApi } from './contribution-api.ts';
 import { callApi, globals, print, readSwarm } from './session.ts';
 import { keyOfWallet, type WalletOptions, withWallet } from './wallet.ts';
 
@@ -70,6 +70,14 @@ export function datanetCommand(): Command {
         .requiredOption('--datanet <name>', 'name or id of the datanet')
         .option('--wait <seconds>', 'how long to wait for the curator', '60'),
     ).action(add),
+  );
+  datanet.addCommand(
+    withWallet(
+      new Command('rotate-key')
+        .description("put another wallet's key in the place of a contributor's")
+        .requiredOption('--to <wallet>', 'wallet of the new key')
+        .option('--to-password-file <file>', 'file that holds the password of the new wallet'),
+    ).action(rotate),
   );
   return datanet;
 }
@@ -174,6 +182,27 @@ async function add(file: string, own: AddOptions, command: Command): Promise<voi
     ended.stateName === 'refused'
       ? `contribution ${id} refused: its records copy ${ended.earlierRecordHash} and others`
       : `contribution ${id}: ${records.length} records ${ended.stateName}, datanet ${datanet.name} version ${version}`,
+  );
+}
+
+type RotateOptions = WalletOptions & { readonly to: string; readonly toPasswordFile?: string };
+
+async function rotate(own: RotateOptions, command: Command): Promise<void> {
+  const options = globals(command);
+  const swarm = readSwarm(options.dataDir);
+  const { to, toPasswordFile: passwordFile } = own;
+  const next = { wallet: to, ...(passwordFile === undefined ? {} : { passwordFile }) };
+  const account = await rotateKey(rotationApi(swarm.gateway, swarm.token), {
+    from: await keyOfWallet(options, own),
+    to: await keyOfWallet(options, next),
+    chainId: swarm.chainId,
+    registry: parseAddress((swarm.deployment as Deployment).contracts.DatanetRegistry),
+    nowSeconds: Math.floor(Date.now() / 1000),
+  });
+  print(
+    options,
+    { ok: true, wallet: own.wallet, to, account },
+    `${to} (${account}) contributes from now on in the place of ${own.wallet}; keep the old key, versions published before pay to it`,
   );
 }
 

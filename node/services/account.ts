@@ -13,6 +13,8 @@ export type Account = {
   readonly client: ChainClient;
   readonly outbox: Outbox;
   readonly chain: ChainPort<ContractName>;
+  /** The second of the chain's latest block. */
+  readonly chainSeconds: () => Promise<number>;
   readonly close: () => Promise<void>;
 };
 
@@ -51,6 +53,7 @@ export async function openAccount(options: AccountOptions): Promise<Account> {
     client,
     outbox,
     chain,
+    chainSeconds: async () => (await client.block('latest')).timestamp,
     close: async () => {
       await outbox.close();
       client.close();

@@ -27,6 +27,10 @@ export type ContractContribution = {
   readonly earlierRecordHash: Bytes32;
   /** Second from which no later version holds its records; 0 while it stands. */
   readonly revokedAt: number;
+  /** Last second in which it may be revealed for the first time. */
+  readonly revealBy: number;
+  /** What is held for it; 0 once it was returned or burned. */
+  readonly depositWei: bigint;
 };
 
 export type ContractVersion = {

@@ -1,7 +1,14 @@
 /** Credits that contracts hold for an account: rewards, shares of slashes, fees. Their owner takes them. */
 import type { ChainPort } from './chain-port.ts';
 
-const HOLDERS = ['Staking', 'TaskEscrow', 'InferenceEscrow', 'Epochs', 'EpochDisputes'] as const;
+const HOLDERS = [
+  'Staking',
+  'TaskEscrow',
+  'InferenceEscrow',
+  'Epochs',
+  'EpochDisputes',
+  'DatanetRegistry',
+] as const;
 type Holder = (typeof HOLDERS)[number];
 
 /** Withdraws all credits of the account; returns what it got. `status` tells which keys are used. */

@@ -22,16 +22,18 @@ import {
 } from '#protocol';
 import { clustersOf, createNearCopyIndex, type NearCopyIndex } from '#runtime';
 import type { Log } from '../log.ts';
-import type { ChainPort } from './chain-port.ts';
 import type { ContractVersion } from './contract-types.ts';
+import { type CuratorChain, type CuratorDuties, createCuratorDuties } from './curator-duties.ts';
 import type { BlockPort, Contribution, Datanet, Datanets } from './datanets.ts';
 
 export type CuratorOptions = {
-  readonly chain: ChainPort<'DatanetRegistry'>;
+  readonly chain: CuratorChain;
   readonly blocks: BlockPort;
   readonly datanets: Datanets;
   readonly log: Log;
   readonly nowMs: () => number;
+  /** The second of the chain's latest block. */
+  readonly chainSeconds: () => Promise<number>;
   /** A committed contribution that is not revealed for so long no longer holds up later ones. */
   readonly revealGraceMs: number;
 };
@@ -45,6 +47,8 @@ type Accepted = {
     readonly records: readonly Uint8Array[];
     readonly shards: readonly string[];
   }[];
+  /** Who acts now for whom a contribution names. */
+  accounts: ReadonlyMap<Address, Address>;
   /** The contributions, by id, that the latest version is known to hold. */
   published: string;
 };
@@ -52,16 +56,26 @@ type Accepted = {
 /** One look at all datanets that this node curates. */
 export function createCurator(options: CuratorOptions): (signal: AbortSignal) => Promise<void> {
   const known = new Map<Bytes32, Accepted>();
+  const duties = createCuratorDuties(options.chain, options.chainSeconds, options.log);
   return async (signal) => {
     for (const datanet of await options.datanets.list()) {
       if (datanet.curator !== options.chain.self) continue;
+      await duties.releaseLocks(datanet);
+      const contributions = await options.datanets.contributions(datanet.id);
+      await duties.endOverdue(contributions);
       let accepted = known.get(datanet.id);
       if (accepted === undefined) {
-        accepted = { index: createNearCopyIndex(), owners: [], contributions: [], published: '' };
+        accepted = {
+          index: createNearCopyIndex(),
+          owners: [],
+          contributions: [],
+          accounts: new Map(),
+          published: '',
+        };
         known.set(datanet.id, accepted);
       }
-      if (await judgeAll(options, datanet, accepted, signal))
-        await publishVersion(options, datanet, accepted);
+      if (await judgeAll(options, contributions, accepted, signal))
+        await publishVersion(options, duties, datanet, accepted);
     }
   };
 }
@@ -69,13 +83,14 @@ export function createCurator(options: CuratorOptions): (signal: AbortSignal) =>
 /** Returns whether everything submitted is decided. */
 async function judgeAll(
   options: CuratorOptions,
-  datanet: Datanet,
+  contributions: readonly Contribution[],
   accepted: Accepted,
   signal: AbortSignal,
 ): Promise<boolean> {
+  accepted.accounts = new Map(contributions.map((each) => [each.contributor, each.account]));
   const decisions: Promise<unknown>[] = [];
   let decided = true;
-  for (const entry of await options.datanets.contributions(datanet.id)) {
+  for (const entry of contributions) {
     const standing = standingOf(entry, options.nowMs(), options.revealGraceMs);
     if (standing === 'absent') {
       // Records of a revoked one may be gone from everywhere, and are not looked for.
@@ -88,7 +103,7 @@ async function judgeAll(
       break;
     }
     const { records, shards } = await options.datanets.recordsOf(entry, signal);
-    const copies = nearCopiesOf(accepted, records);
+    const copies = nearCopiesOf(accepted, entry, records);
     const judged = judgeContribution(entry.contributor, records.length, copies);
     if (standing === 'accepted' || judged.verdict === 'accept')
       remember(accepted, entry, records, shards.slice(0, -1));
@@ -116,7 +131,12 @@ async function judge(
   await chain.submit(judgeIntent(id, judged, digestOfCid(parseCid(cid))));
 }
 
-function nearCopiesOf(accepted: Accepted, records: readonly Uint8Array[]): NearCopy[] {
+/** Copies of what the contributor gave itself, under whichever key, name the key of this contribution. */
+function nearCopiesOf(
+  accepted: Accepted,
+  { contributor, account }: Contribution,
+  records: readonly Uint8Array[],
+): NearCopy[] {
   return records.flatMap((record) => {
     const earliest = accepted.index.find(record)[0];
     if (earliest === undefined) return [];
@@ -126,12 +146,16 @@ function nearCopiesOf(accepted: Accepted, records: readonly Uint8Array[]): NearC
       {
         record: hashRecord(record),
         earlier: owner.hash,
-        earlierContributor: owner.contributor,
+        earlierContributor:
+          accountOf(accepted, owner.contributor) === account ? contributor : owner.contributor,
         jaccardPpm: earliest.jaccardPpm,
       },
     ];
   });
 }
+
+const accountOf = ({ accounts }: Accepted, contributor: Address): Address =>
+  accounts.get(contributor) ?? contributor;
 
 function remember(
   accepted: Accepted,
@@ -148,6 +172,7 @@ function remember(
 
 async function publishVersion(
   options: CuratorOptions,
+  duties: CuratorDuties,
   datanet: Datanet,
   accepted: Accepted,
 ): Promise<void> {
@@ -159,7 +184,7 @@ async function publishVersion(
   const incoming: IncomingRecord[] = contributions.flatMap(({ entry, records: own }) =>
     own.map((record) => ({
       recordHash: hashRecord(record),
-      contributor: entry.contributor,
+      contributor: accountOf(accepted, entry.contributor),
       registeredAt: entry.committedAt,
     })),
   );
@@ -177,6 +202,7 @@ async function publishVersion(
       return;
     }
   }
+  await duties.prepareLock(datanet);
   const version = datanet.versionCount + 1;
   const manifest = await options.blocks.put(
     encodeVersionManifest({
@@ -184,7 +210,7 @@ async function publishVersion(
       version,
       contributions: contributions.map(({ entry, shards }) => ({
         id: entry.id,
-        contributor: entry.contributor,
+        contributor: accountOf(accepted, entry.contributor),
         registeredAt: entry.committedAt,
         shards: shards.map(parseCid),
       })),

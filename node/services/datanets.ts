@@ -16,6 +16,7 @@ import {
   encodeShard,
   hashRecord,
   type IncomingRecord,
+  isOverdue,
   parseCid,
   recordLeaves,
   recordsRoot,
@@ -46,14 +47,20 @@ export type BlockPort = {
 };
 
 export type DatanetOptions = {
-  readonly chain: ChainPort<'DatanetRegistry'>;
+  readonly chain: ChainPort<'DatanetRegistry' | 'Parameters'>;
+  /** The second of the chain's latest block. */
+  readonly chainSeconds: () => Promise<number>;
   readonly blocks: BlockPort;
   /** Tells the network where a revealed contribution is. */
   readonly announce: (announcement: Omit<ShardsAnnouncement, 'sentAtMs'>) => Promise<void>;
   readonly log: Log;
 };
 
-export type Contribution = ContractContribution & { readonly id: number };
+export type Contribution = ContractContribution & {
+  readonly id: number;
+  /** The account that the contributor acts with now, after all changes of its key. */
+  readonly account: Address;
+};
 export type Datanet = ContractDatanet & { readonly id: Bytes32 };
 
 export type LoadedVersion = {
@@ -72,13 +79,34 @@ export type CommitRequest = {
   readonly signature: string;
 };
 
+export type CommitReply = {
+  readonly contributionId: number;
+  /** It was not revealed in time, and never can be: its records have to be committed to anew. */
+  readonly lapsed: boolean;
+};
+
+export type ContributorView = { readonly account: Address; readonly nonce: bigint };
+
+export type SignedRotation = {
+  readonly from: Address;
+  readonly to: Address;
+  readonly deadline: bigint;
+  readonly fromSignature: string;
+  readonly toSignature: string;
+};
+
 export type Datanets = {
   /** Creates a datanet whose curator is this node; the same name gives the same datanet. */
   readonly create: (name: string, licence: string) => Promise<Bytes32>;
   readonly list: () => Promise<readonly Datanet[]>;
   readonly contributions: (datanetId: Bytes32) => Promise<readonly Contribution[]>;
   readonly contribution: (id: number) => Promise<Contribution>;
-  readonly relayCommit: (request: CommitRequest) => Promise<number>;
+  /** Sends a commit and its deposit, once: a commitment that is on chain is found there. */
+  readonly relayCommit: (request: CommitRequest) => Promise<CommitReply>;
+  /** The account that a contributor acts with now, and how often it has changed its key. */
+  readonly contributor: (account: Address) => Promise<ContributorView>;
+  /** Sends a change of a contributor's key, which both keys have signed. */
+  readonly relayRotation: (request: SignedRotation) => Promise<void>;
   /** Publishes the records of a committed contribution; returns the CIDs of its shards. */
   readonly relayReveal: (
     id: number,
@@ -92,6 +120,8 @@ export type Datanets = {
   ) => Promise<RevealedRecords>;
   /** A version's records, checked against the root on chain; kept in memory once loaded. */
   readonly load: (datanetId: Bytes32, version: number) => Promise<LoadedVersion>;
+  /** The same, not kept: for whoever looks at it once. */
+  readonly fetch: (datanetId: Bytes32, version: number) => Promise<LoadedVersion>;
   /** Fetches and announces what others have revealed since the last time. */
   readonly mirror: (signal: AbortSignal) => Promise<void>;
   /** The same for one contribution, as soon as it is announced. */
@@ -130,7 +160,20 @@ export function createDatanets(options: DatanetOptions): Datanets {
     ...reading,
     recordsOf,
     create: (name, licence) => createDatanet(chain, name, licence),
-    relayCommit: (request) => relayCommit(chain, request),
+    relayCommit: (request) => relayCommit(options, request),
+    contributor: async (account) => ({
+      account: await chain.read<Address>('DatanetRegistry', 'contributorOf', account),
+      nonce: await chain.read<bigint>('DatanetRegistry', 'rotationNonce', account),
+    }),
+    relayRotation: async ({ from, to, deadline, fromSignature, toSignature }) => {
+      // A key is replaced once, by one other.
+      await chain.submit({
+        key: `contributor/${from}/${to}/${deadline}`,
+        contract: 'DatanetRegistry',
+        fn: 'rotateContributor',
+        args: [from, to, deadline, fromSignature, toSignature],
+      });
+    },
     relayReveal: async (id, salt, records) => {
       mirrored.add(id);
       return relayReveal(options, await reading.contribution(id), salt, records);
@@ -144,6 +187,7 @@ export function createDatanets(options: DatanetOptions): Datanets {
       loading.catch(() => loaded.delete(key));
       return loading;
     },
+    fetch: (datanetId, version) => loadVersion(chain, blocks, datanetId, version),
     mirror: async (signal) => {
       for (const datanet of await reading.list())
         for (const entry of await reading.contributions(datanet.id))
@@ -178,14 +222,31 @@ function reader(
           all.length,
           PAGE,
         );
-        all.push(...page.map((entry, at) => ({ ...entry, id: Number(ids[at]) })));
+        const contributors = page.map(({ contributor }) => contributor);
+        const accounts =
+          page.length === 0
+            ? []
+            : await chain.read<Address[]>('DatanetRegistry', 'contributorsOf', contributors);
+        all.push(
+          ...page.map((entry, at) => ({
+            ...entry,
+            id: Number(ids[at]),
+            account: accounts[at] as Address,
+          })),
+        );
         if (page.length < PAGE) return all;
       }
     },
-    contribution: async (id) => ({
-      ...(await chain.read<ContractContribution>('DatanetRegistry', 'getContribution', id)),
-      id,
-    }),
+    contribution: async (id) => {
+      const entry = await chain.read<ContractContribution>(
+        'DatanetRegistry',
+        'getContribution',
+        id,
+      );
+      const { contributor } = entry;
+      const account = await chain.read<Address>('DatanetRegistry', 'contributorOf', contributor);
+      return { ...entry, id, account };
+    },
   };
 }
 
@@ -206,15 +267,29 @@ async function createDatanet(
 }
 
 async function relayCommit(
-  chain: ChainPort<'DatanetRegistry'>,
+  { chain, chainSeconds }: DatanetOptions,
   request: CommitRequest,
-): Promise<number> {
+): Promise<CommitReply> {
   const { datanetId, contributor, commitment, recordCount, signature } = request;
+  const [id, [depositWei]] = await Promise.all([
+    chain.read<bigint>('DatanetRegistry', 'contributionIdOf', contributor, commitment),
+    chain.read<[bigint, bigint]>('Parameters', 'depositTerms'),
+  ]);
+  if (id > 0n) {
+    const known = await chain.read<ContractContribution>('DatanetRegistry', 'getContribution', id);
+    const isOver = CONTRIBUTION_STATES[known.state] === 'lapsed';
+    return {
+      contributionId: Number(id),
+      lapsed: isOver || isOverdue(known, await chainSeconds()),
+    };
+  }
   const receipt = await chain.submit({
-    key: `contribution/commit/${commitment}`,
+    // Another deposit is another transaction.
+    key: `contribution/commit/${commitment}/${depositWei}`,
     contract: 'DatanetRegistry',
     fn: 'commit',
     args: [datanetId, contributor, commitment, recordCount, signature],
+    valueWei: depositWei,
   });
   const event = chain.event<{ contributionId: bigint }>(
     receipt,
@@ -222,7 +297,7 @@ async function relayCommit(
     'ContributionCommitted',
   );
   if (event === null) throw new Error('a committed contribution has an event');
-  return Number(event.contributionId);
+  return { contributionId: Number(event.contributionId), lapsed: false };
 }
 
 async function relayReveal(

@@ -1,18 +1,17 @@
 /** Epochs and the watch over them, put together for one node. */
-import type { ContractName, Deployment } from '#contracts';
+import type { Deployment } from '#contracts';
 import { type Address, parseAddress } from '#crypto';
 import { PRESETS } from '#protocol';
-import type { ChainClient } from '../chain/client.ts';
 import type { Log } from '../log.ts';
 import { watchEpochs } from '../watch/epochs.ts';
-import type { ChainPort } from './chain-port.ts';
+import type { Account } from './account.ts';
 import type { BlockPort } from './datanets.ts';
 import { openEpochLog } from './epoch-log.ts';
 import { createEpochs, type Epochs } from './epochs.ts';
 import { readStakers } from './staking.ts';
 
 export type EpochServiceParts = {
-  readonly account: { readonly chain: ChainPort<ContractName>; readonly client: ChainClient };
+  readonly account: Pick<Account, 'chain' | 'client' | 'chainSeconds'>;
   readonly host: { readonly blocks: BlockPort };
   readonly config: {
     readonly chainId: number;
@@ -31,10 +30,10 @@ export type EpochServices = {
 
 /** @param receipts receipt files that this node vouches for as valid, oldest first */
 export async function openEpochServices(
-  { account: { chain, client }, host: { blocks }, config, log: nodeLog }: EpochServiceParts,
+  { account, host: { blocks }, config, log: nodeLog }: EpochServiceParts,
   receipts: () => AsyncIterable<Uint8Array>,
-  chainSeconds: () => Promise<number>,
 ): Promise<EpochServices> {
+  const { chain, client, chainSeconds } = account;
   const { manifestOf, presented, shownFor } = openEpochLog(client, config.deployment);
   const { epochAgeMs, staggerMs, askAfterMs } = PRESETS[config.preset];
   const shared = {

@@ -36,6 +36,7 @@ const BUCKETS: readonly ContractName[] = [
   'InferenceEscrow',
   'Epochs',
   'EpochDisputes',
+  'DatanetRegistry',
 ];
 
 /** A look at balances is repeated until no block came between; blocks are rarer than looks. */

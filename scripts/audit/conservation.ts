@@ -11,7 +11,14 @@ const GENESIS_WEI = 10n ** 27n;
 /** Predeploys and fee vaults of an OP chain, and the precompiles of any. */
 const PREDEPLOYS = { first: 0x4200000000000000000000000000000000000000n, count: 2_048 };
 const PRECOMPILES = { first: 0n, count: 512 };
-const HOLDERS = ['Staking', 'TaskEscrow', 'InferenceEscrow', 'Epochs', 'EpochDisputes'] as const;
+const HOLDERS = [
+  'Staking',
+  'TaskEscrow',
+  'InferenceEscrow',
+  'Epochs',
+  'EpochDisputes',
+  'DatanetRegistry',
+] as const;
 
 const reserved = ({ first, count }: { first: bigint; count: number }): string[] =>
   Array.from(

@@ -129,6 +129,15 @@ async function readShard(
   return shard.value.records;
 }
 
+/** Whether two accounts are one contributor's, who has changed its key in between. */
+async function isSame(read: Chain['read'], one: Address, other: Address): Promise<boolean> {
+  if (one === other) return true;
+  const [now, then] = await Promise.all(
+    [one, other].map((account) => read('DatanetRegistry', 'contributorOf', [account])),
+  );
+  return now === then;
+}
+
 /** The records of the story's version, with its root rebuilt from shards and clusters. */
 export async function auditRecords(
   { read }: Chain,
@@ -147,14 +156,15 @@ export async function auditRecords(
   const incoming: IncomingRecord[] = [];
   for (const { id, contributor, registeredAt, shards } of manifest.value.contributions) {
     const entry = entries.get(id);
-    if (entry?.state !== 'accepted' || entry.contributor !== contributor)
+    if (entry?.state !== 'accepted' || !(await isSame(read, entry.contributor, contributor)))
       faults.push(`${what} holds contribution ${id}, which ${contributor} has no accepted one of`);
     else if (entry.committedAt !== registeredAt)
       faults.push(`contribution ${id} was committed at ${entry.committedAt}, not ${registeredAt}`);
     else if (`${(await recordsOf(blocks, datanetId, entry)).shards}` !== `${shards}`)
       faults.push(`${what} has other shards of contribution ${id} than were revealed`);
     for (const shard of shards) {
-      const own = await readShard(blocks, shard, contributor, `contribution ${id}`);
+      const giver = entry?.contributor ?? contributor;
+      const own = await readShard(blocks, shard, giver, `contribution ${id}`);
       records.push(...own);
       for (const record of own)
         incoming.push({ recordHash: hashRecord(record), contributor, registeredAt });

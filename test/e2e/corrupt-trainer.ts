@@ -68,6 +68,7 @@ const { chain } = account;
 const pool = createPool({ weights: base, threads: 1 });
 const datanets = createDatanets({
   chain,
+  chainSeconds: account.chainSeconds,
   blocks: host.blocks,
   announce: async () => undefined,
   log,

@@ -8,7 +8,8 @@ interface IDatanetRegistry {
         Committed,
         Revealed,
         Accepted,
-        Refused
+        Refused,
+        Lapsed
     }
 
     struct Datanet {
@@ -22,7 +23,9 @@ interface IDatanetRegistry {
 
     /// @param committedAt Second of the commit's block: the contribution's priority.
     /// @param revokedAt Second from which no later version may hold its records; 0 while it stands.
-    /// @param relayer Who sent the commit; it or the contributor may reveal.
+    /// @param relayer Who sent the commit and paid its deposit; it or the contributor may reveal.
+    /// @param revealBy Last second in which it may be revealed for the first time.
+    /// @param depositWei What is held until then; 0 once it was returned or burned.
     struct Contribution {
         bytes32 datanetId;
         address contributor;
@@ -37,6 +40,8 @@ interface IDatanetRegistry {
         bytes32 evidence;
         bytes32 earlierRecordHash;
         uint64 revokedAt;
+        uint64 revealBy;
+        uint96 depositWei;
     }
 
     struct Version {
@@ -94,6 +99,12 @@ interface IDatanetRegistry {
         bytes32 evidence,
         bytes32 earlierRecordHash
     );
+    /// @notice A contributor, known by its first key, has another key.
+    event ContributorRotated(address indexed first, address indexed from, address indexed to);
+    /// @notice Nobody revealed it in time, and its deposit is burned.
+    event ContributionLapsed(
+        uint256 indexed contributionId, bytes32 indexed datanetId, address indexed contributor, uint256 burnedWei
+    );
     event VersionPublished(
         bytes32 indexed datanetId, uint32 indexed version, bytes32 root, uint32 recordCount, bytes32 manifest
     );
@@ -128,6 +139,12 @@ interface IDatanetRegistry {
     error DatanetRegistryCommitmentMismatch(bytes32 expected, bytes32 computed);
     error DatanetRegistryWrongState(uint256 contributionId, ContributionState state);
     error DatanetRegistryCountZero();
+    error DatanetRegistryKeyExpired(uint256 deadline);
+    error DatanetRegistryKeyRetired(address account);
+    error DatanetRegistryKeyTaken(address account);
+    error DatanetRegistryDepositMismatch(uint256 neededWei, uint256 sentWei);
+    error DatanetRegistryRevealLate(uint256 contributionId, uint256 revealBy);
+    error DatanetRegistryRevealOpen(uint256 contributionId, uint256 revealBy);
 
     function createDatanet(bytes32 licence, bytes32 policyHash, string calldata name)
         external
@@ -138,8 +155,9 @@ interface IDatanetRegistry {
         bytes32 commitment,
         uint32 recordCount,
         bytes calldata signature
-    ) external returns (uint256 contributionId);
+    ) external payable returns (uint256 contributionId);
     function reveal(uint256 contributionId, bytes32 recordsRoot, bytes32 salt, bytes32 manifest) external;
+    function lapse(uint256 contributionId) external;
     function accept(uint256 contributionId) external;
     function refuse(uint256 contributionId, bytes32 evidence, bytes32 earlierRecordHash) external;
     function revoke(uint256 contributionId, bytes32 reason) external;
@@ -149,6 +167,22 @@ interface IDatanetRegistry {
     function mergeClusters(SeparationEvidence calldata evidence) external returns (uint256 slashedWei);
     function releaseVersion(bytes32 datanetId, uint32 version) external;
 
+    function rotateContributor(
+        address from,
+        address to,
+        uint64 deadline,
+        bytes calldata fromSignature,
+        bytes calldata toSignature
+    ) external;
+
+    function contributorOf(address account) external view returns (address);
+    function contributorsOf(address[] calldata accounts) external view returns (address[] memory);
+    function rotationNonce(address account) external view returns (uint256);
+    function rotationDigest(address from, address to, uint256 nonce, uint64 deadline) external view returns (bytes32);
+    function contributionIdOf(address contributor, bytes32 commitment) external view returns (uint256);
+    function depositsWei() external view returns (uint256);
+    function burnedWei() external view returns (uint256);
+    function accountedWei() external view returns (uint256);
     function revealedAt(uint256 contributionId) external view returns (uint64);
     function heldUntil(bytes32 datanetId, uint32 version) external view returns (uint64);
     function areMerged(bytes32 datanetId, uint32 version, uint32 cluster, uint32 otherCluster)

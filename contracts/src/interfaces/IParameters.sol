@@ -47,6 +47,7 @@ interface IParameters {
     }
 
     /// @param versionLockWei What answers for the clusters of a version of a datanet; 0 where nothing does.
+    /// @param contributionDepositWei What a commitment to records costs until they are revealed.
     struct Bonds {
         uint128 minStakeWei;
         uint128 servingLockWei;
@@ -54,6 +55,7 @@ interface IParameters {
         uint128 abandonBondWei;
         uint32 maxStakers;
         uint128 versionLockWei;
+        uint96 contributionDepositWei;
     }
 
     /// @notice How often work is done again, and how often a task is planted whose answer is known. Nodes read it.
@@ -72,6 +74,7 @@ interface IParameters {
     /// @param deltaSeconds A message and its inclusion in a block.
     /// @param daAnswerSeconds Time to show data that is asked for on chain.
     /// @param rerunSeconds Time to run again, canonically, all that a challenge may be about.
+    /// @param contributionRevealSeconds Time to reveal what a contribution committed to; after it the deposit is burned.
     struct Timing {
         uint32 challengeWindowSeconds;
         uint32 thawSeconds;
@@ -80,6 +83,7 @@ interface IParameters {
         uint32 deltaSeconds;
         uint32 daAnswerSeconds;
         uint32 rerunSeconds;
+        uint32 contributionRevealSeconds;
     }
 
     struct Values {
@@ -106,6 +110,7 @@ interface IParameters {
     error ParametersBondNotBelowLock(uint256 abandonBondWei, uint256 trainingLockWei);
     error ParametersBondZero();
     error ParametersVersionLockTooHigh(uint256 versionLockWei, uint256 trainingLockWei);
+    error ParametersDepositTooHigh(uint256 contributionDepositWei, uint256 minStakeWei);
     error ParametersStakersOutOfBounds(uint256 maxStakers);
     error ParametersThawTooShort(uint256 thawSeconds, uint256 neededSeconds);
     error ParametersBelowSlashingFloor(uint256 givenSeconds, uint256 floorSeconds);
@@ -125,6 +130,7 @@ interface IParameters {
     function bonds() external view returns (Bonds memory);
     function listing() external view returns (uint256 minStakeWei, uint256 maxStakers);
     function anchoring() external view returns (uint256 minStakeWei, uint256 challengeWindowSeconds);
+    function depositTerms() external view returns (uint256 depositWei, uint256 revealSeconds);
     function timing() external view returns (Timing memory);
     function evidenceDelayBlocks() external view returns (uint256);
     function audits() external view returns (Audits memory);
