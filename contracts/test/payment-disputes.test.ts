@@ -498,6 +498,31 @@ describe('PaymentDisputes: refusals', () => {
   });
 });
 
+describe('PaymentDisputes: the largest receipt', () => {
+  // 64 clusters, and the spans of 2,048 tokens.
+  const people103 = Array.from({ length: 103 }, (_, i) => people[i % 4] as Address);
+  const large = contentOf('large', { scored: people103.slice(0, 64), matched: people103 });
+
+  test('presenting, showing and judging it stays below the gas of one transaction', async () => {
+    const { args } = presentIntent(large);
+    const presented = await chain.send(watcher, 'PaymentDisputes', 'present', [...args] as never);
+    const honest = await secondEpoch([large]);
+    const leaves = LIES.EPOCH_PAYMENT_WRONG(honest.leaves, honest.before);
+    const lying = { ...honest, leaves };
+    await anchor(lying);
+    await chain.send(watcher, 'EpochDisputes', 'ask', [2, 3, [0]], 10n * OPEN_WEI);
+    const bytes = getBytes(encodeDivision(divisionOf(large)));
+    const intent = showLeavesIntent(1n, receiptLeavesOf(leaves.receipts), [0], [bytes]);
+    const shown = await chain.send(liar, 'EpochDisputes', 'show', [...intent.args] as never);
+    const fault = findPaymentFault(await judged(lying, [large]));
+    assert.equal(fault?.code, 'EPOCH_PAYMENT_WRONG');
+    const judgement = await challenge(fault as PaymentFault);
+    const used = [presented, shown, judgement].map(({ gasUsed }) => gasUsed);
+    // What showing is paid for, and eight of which fit into a transaction.
+    for (const gas of used) assert.ok(gas < 1_500_000n, `${used.join(', ')} gas`);
+  });
+});
+
 describe('EpochDisputes: payments and contents', () => {
   const ask = (tree: (typeof ASK_TREES)[number], indexes: readonly number[]) => {
     const args = [2, ASK_TREES.indexOf(tree), [...indexes]] as const;
@@ -531,7 +556,7 @@ describe('EpochDisputes: payments and contents', () => {
     await answer(2n, showLeavesIntent(2n, receipts, [0, 1], bytes));
     assert.equal((await EpochDisputes.getAsk(2)).settled, true);
     await refuses(ask('contents', [0]), 'EpochDisputesAskedBefore', [3n, 0n]);
-    await refuses(ask('contents', [0, 1, 2]), 'EpochDisputesAskSize', [3n, 2n]);
+    await refuses(ask('contents', [0, 1, 2, 3, 4, 5, 6, 7, 8]), 'EpochDisputesAskSize', [9n, 8n]);
     await refuses(ask('payments', [999]), 'EpochDisputesNoSuchLeaf');
     const { args } = showLeavesIntent(3n, paymentLeavesOf(honest.leaves.payments), [0]);
     await ask('payments', [0]);
