@@ -63,10 +63,5 @@ export {
   verifyDeployment,
 } from './deploy.ts';
 export { quicknet } from './drand.ts';
-export {
-  encodeEpochEvidence,
-  encodeEvidence,
-  evidenceCommitment,
-  type JudgingFunction,
-} from './evidence.ts';
+export { encodeEpochEvidence, evidenceCommitment, scoreCall } from './evidence.ts';
 export { OPEN_WEI, type PresetName, presets } from './presets.ts';

@@ -274,6 +274,11 @@ contract Epochs is IEpochs, Credits {
         });
     }
 
+    /// @notice Root of an epoch's receipts, which binds their number; 0 of an epoch that is not anchored.
+    function receiptsRootOf(uint64 epoch) external view returns (bytes32) {
+        return _anchors[epoch].receiptsRoot;
+    }
+
     function receiptsOf(uint64 epoch) external view returns (bytes32 receiptsRoot, uint32 receiptCount) {
         require(epoch > 0 && epoch <= epochCount, EpochsUnknownEpoch(epoch));
         return (_anchors[epoch].receiptsRoot, _anchors[epoch].receiptCount);

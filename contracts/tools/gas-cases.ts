@@ -17,7 +17,7 @@ import { contractNames, contractRuntimes } from '../bindings/contracts.ts';
 import { LibraryProbeAbi, LibraryProbeBytecode } from '../bindings/library-probe.ts';
 import { encodeCall } from '../connect.ts';
 import { type Chain, startChain } from '../harness.ts';
-import { commitEvidence, packedOf, seededSketch } from '../test/answers.ts';
+import { challengeAnchored, packedOf, seededSketch, showEvidence } from '../test/answers.ts';
 import { collectTwice, deepAdapter, path, rootOver, type WrongAnswer } from '../test/deep.ts';
 import {
   announce,
@@ -90,16 +90,12 @@ async function score(chain: Chain, parties: readonly [Wallet, Wallet, Wallet]) {
     anchored.push(await chain.send(challenger, 'Epochs', 'anchor', [epoch, roots, CERTIFICATE]));
     await finalise(chain, epoch);
     await chain.send(provider, 'Staking', 'registerServing', []);
-    const args = [packedOf(evidence), epoch, 0, receiptProof] as const;
-    await commitEvidence(chain, challenger, 'challengeAnchoredScore', [...args]);
-    return chain.send(challenger, 'Referee', 'challengeAnchoredScore', [...args]);
+    const place = { epoch: Number(epoch), index: 0, count: COUNT, siblings: receiptProof };
+    return challengeAnchored(chain, challenger, evidence, place);
   };
   const answer = await wrongAnswer('first');
-  const verdict = await chain.sendData(
-    challenger,
-    chain.deployment.contracts.Referee,
-    encodeCall('Referee', 'findScore', [packedOf(answer.evidence, 'hash')]),
-  );
+  const packed = packedOf(answer.evidence, 'hash');
+  const verdict = await showEvidence(chain, challenger, packed, 'findScore');
   const whole = await judge(1n, answer);
   const again = await judge(2n, await wrongAnswer('second'));
   return { verdict, whole, again, first: anchored[0]! };

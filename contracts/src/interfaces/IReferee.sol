@@ -176,6 +176,7 @@ interface IReferee {
     error RefereeAlreadyJudged(bytes32 receiptHash, uint256 leafIndex);
     error RefereeUnknownJudgement(bytes32 receiptHash, uint256 leafIndex);
     error RefereeAlreadyWithheld(bytes32 receiptHash, uint256 leafIndex);
+    error RefereeReceiptOutside(uint256 receiptIndex, uint256 receiptCount);
     error RefereeReceiptNotAnchored(bytes32 receiptHash, uint64 epoch, uint256 receiptIndex);
 
     error RefereeLeavesMismatch(bytes32 expected, bytes32 computed);
@@ -186,14 +187,15 @@ interface IReferee {
     error RefereeVerdictKnown(VerdictKind kind, bytes32 subject);
 
     function commitEvidence(bytes32 commitment) external;
-    function challengeScore(bytes calldata evidence) external;
+    function challengeScore() external;
+    function challengeAnchoredScore() external;
     function challengeOmission(OmissionEvidence calldata evidence) external;
     function challengeDivision(DivisionEvidence calldata evidence) external;
     function challengeEquivocation(EquivocationEvidence calldata evidence) external;
     function verdictOf(VerdictKind kind, bytes32 subject) external view returns (Verdict memory);
     function withholdLeaf(JudgedLeaf calldata leaf, uint64 epoch, uint256 receiptIndex, bytes32[] calldata proof) external;
 
-    function findScore(bytes calldata evidence) external view returns (Finding memory);
+    function findScore() external view returns (Finding memory);
     function stateOf(bytes32 receiptHash, uint256 leafIndex) external view returns (LeafState);
     function evidenceBlock(bytes32 commitment) external view returns (uint256);
     function evidenceCommitmentOf(address challenger, bytes32 evidenceHash) external pure returns (bytes32);
