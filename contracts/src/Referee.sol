@@ -34,7 +34,7 @@ contract Referee is ReceiptVerdicts {
     /// @dev The evidence follows the selector, packed as ScoreEvidence reads it, with the answer open, so that it is known
     /// who gains.
     function challengeScore() external {
-        _challenge(ScoreEvidence.START);
+        _challenge(ScoreEvidence.START, 0);
     }
 
     /// @notice The same, and withholds the leaf at once, its receipt standing in an anchored epoch.
@@ -42,12 +42,12 @@ contract Referee is ReceiptVerdicts {
     /// siblings of the receipt's hash.
     function challengeAnchoredScore() external {
         ScoreEvidence.Place memory place = ScoreEvidence.place();
-        JudgedLeaf memory leaf = _challenge(place.endAt);
+        JudgedLeaf memory leaf = _challenge(place.endAt, place.epoch);
         require(
             epochs.receiptsRootOf(place.epoch) == place.receiptsRoot(leaf.receiptHash),
             RefereeReceiptNotAnchored(leaf.receiptHash, place.epoch, place.index)
         );
-        _withhold(leaf, place.epoch);
+        epochs.withhold(leaf.contributor, leaf.amountWei, leaf.client);
     }
 
     /// @notice Takes a judged leaf's amount off its contributor's claims, for the client, once the leaf's receipt is part of
@@ -65,7 +65,9 @@ contract Referee is ReceiptVerdicts {
             MerkleTree.verify(root, MerkleTree.leaf(abi.encode(leaf.receiptHash)), receiptIndex, count, proof),
             RefereeReceiptNotAnchored(leaf.receiptHash, epoch, receiptIndex)
         );
-        _withhold(leaf, epoch);
+        _judged[leaf.receiptHash][leaf.leafIndex] = WITHHELD;
+        emit LeafWithheld(leaf.receiptHash, leaf.leafIndex, epoch);
+        epochs.withhold(leaf.contributor, leaf.amountWei, leaf.client);
     }
 
     // ---------------------------------------------------------------- views
@@ -87,7 +89,8 @@ contract Referee is ReceiptVerdicts {
     // ---------------------------------------------------------------- inside
 
     /// @param from Calldata offset of the evidence.
-    function _challenge(uint256 from) private returns (JudgedLeaf memory leaf) {
+    /// @param epoch In which the caller withholds the leaf; 0 if that is left for later.
+    function _challenge(uint256 from, uint64 epoch) private returns (JudgedLeaf memory leaf) {
         _useCommitted();
         Finding memory finding;
         ScoreEvidence.Claim memory claim;
@@ -104,7 +107,7 @@ contract Referee is ReceiptVerdicts {
         mapping(uint256 leafIndex => bytes32) storage judged = _judged[leaf.receiptHash];
         require(judged[leaf.leafIndex] == 0, RefereeAlreadyJudged(leaf.receiptHash, leaf.leafIndex));
         require(finding.fault != Fault.None, RefereeScoreCorrect(finding.dot, finding.score));
-        judged[leaf.leafIndex] = keccak256(abi.encode(leaf));
+        judged[leaf.leafIndex] = epoch == 0 ? keccak256(abi.encode(leaf)) : WITHHELD;
         uint256 slashedWei = staking.slash(Locks.serving(claim.provider), msg.sender, leaf.client);
         emit ScoreJudged(
             leaf.receiptHash,
@@ -115,14 +118,9 @@ contract Referee is ReceiptVerdicts {
             leaf.amountWei,
             leaf.client,
             finding.fault,
-            slashedWei
+            slashedWei,
+            epoch
         );
-    }
-
-    function _withhold(JudgedLeaf memory leaf, uint64 epoch) private {
-        _judged[leaf.receiptHash][leaf.leafIndex] = WITHHELD;
-        emit LeafWithheld(leaf.receiptHash, leaf.leafIndex, epoch);
-        epochs.withhold(leaf.contributor, leaf.amountWei, leaf.client);
     }
 
     function _find(Finding memory finding, ScoreEvidence.Claim memory claim, uint256 from) private view {

@@ -13,7 +13,7 @@ import {StakeTree} from "./libraries/StakeTree.sol";
 /// @notice A lock is one task's or one provider's serving bond and is never counted twice. Only free stake thaws. Slashed
 /// stake is divided by Parameters: credits for challenger and requester, the rest stays here for good and is counted
 /// as burned. An owner may name a worker key: it works and answers with the owner's stake, and can never take it out. Buckets: free + locked + thawing + credits + burned = everything that was ever paid in and not paid out.
-contract Staking is IStaking, Credits, WorkerKeys {
+contract Staking is IStaking, WorkerKeys, Credits {
     using SlashWindow for SlashWindow.Window;
     using StakeTree for StakeTree.Tree;
     using StakeTree for StakeTree.Omitted;
@@ -31,13 +31,14 @@ contract Staking is IStaking, Credits, WorkerKeys {
     address public immutable epochs;
     address public immutable datanets;
 
+    // What a slash changes, or tells, in the first slot: 2^120 wei are more than there ever are.
     struct Holding {
-        uint128 freeWei;
-        uint128 lockedWei;
+        uint120 freeWei;
+        uint120 lockedWei;
+        uint8 roles;
         uint128 thawingWei;
         uint64 thawReadyAt;
         uint64 servingExitAt;
-        uint8 roles;
         // Place in the list of stakers, from 1; 0 when not listed.
         uint32 position;
         // Place in the tree of verifiers, from 1 and for ever; 0 before the first weight.
@@ -46,6 +47,9 @@ contract Staking is IStaking, Credits, WorkerKeys {
         uint64 weight;
     }
 
+    /// @notice Stake that was destroyed; no function pays it out.
+    /// @dev Declared first: it shares a slot with the sum of credits, which a slash raises with it.
+    uint128 public burnedWei;
     mapping(address account => Holding) private _holdings;
     mapping(bytes32 lockId => Lock) private _locks;
     // Weights of listed verifiers, at every block.
@@ -55,16 +59,12 @@ contract Staking is IStaking, Credits, WorkerKeys {
 
     uint128 public freeTotalWei;
     uint128 public thawingTotalWei;
-    // A slash moves from the one to the other, in one slot.
-    uint128 public lockedTotalWei;
-    /// @notice Stake that was destroyed; no function pays it out.
-    uint128 public burnedWei;
-    // What faults took lately.
+    // What is locked, and what faults took lately: a slash moves from the one to the other, in one slot.
     SlashWindow.Window private _slashed;
 
     constructor(IParameters parameters_, address taskEscrow_, address referee_, address epochs_, address datanets_) {
         // So that the first slash pays no more for its slot than any other.
-        _slashed.startedAt = uint64(block.timestamp);
+        _slashed.startedAt = uint40(block.timestamp);
         parameters = parameters_;
         taskEscrow = taskEscrow_;
         referee = referee_;
@@ -78,7 +78,7 @@ contract Staking is IStaking, Credits, WorkerKeys {
     function deposit() external payable {
         require(msg.value > 0, StakingAmountZero());
         address owner = ownerOf(msg.sender);
-        _holdings[owner].freeWei += uint128(msg.value);
+        _holdings[owner].freeWei += uint120(msg.value);
         freeTotalWei += uint128(msg.value);
         emit Deposited(owner, msg.value);
         require(_changed(owner), StakingListFull(_stakers.length));
@@ -90,7 +90,7 @@ contract Staking is IStaking, Credits, WorkerKeys {
         require(amountWei > 0, StakingAmountZero());
         require(amountWei <= holding.freeWei, StakingFreeShort(msg.sender, amountWei, holding.freeWei));
         uint64 readyAt = uint64(block.timestamp + parameters.timing().thawSeconds);
-        holding.freeWei -= uint128(amountWei);
+        holding.freeWei -= uint120(amountWei);
         holding.thawingWei += uint128(amountWei);
         holding.thawReadyAt = readyAt;
         freeTotalWei -= uint128(amountWei);
@@ -286,6 +286,11 @@ contract Staking is IStaking, Credits, WorkerKeys {
         return seat == 0 ? 0 : _tree.weightAt(seat - 1, blockNumber);
     }
 
+    /// @notice Sum of all locks, in wei.
+    function lockedTotalWei() external view returns (uint256) {
+        return _slashed.lockedWei;
+    }
+
     function stakerCount() external view returns (uint256) {
         return _stakers.length;
     }
@@ -336,7 +341,7 @@ contract Staking is IStaking, Credits, WorkerKeys {
 
     /// @notice Sum of all buckets, in wei.
     function accountedWei() external view returns (uint256) {
-        return uint256(freeTotalWei) + lockedTotalWei + thawingTotalWei + creditsTotalWei + burnedWei;
+        return uint256(freeTotalWei) + _slashed.lockedWei + thawingTotalWei + creditsTotalWei + burnedWei;
     }
 
     // ---------------------------------------------------------------- inside
@@ -357,10 +362,10 @@ contract Staking is IStaking, Credits, WorkerKeys {
         Holding storage holding = _holdings[owner];
         require(_locks[lockId].amountWei == 0, StakingLockExists(lockId));
         require(amountWei <= holding.freeWei, StakingFreeShort(owner, amountWei, holding.freeWei));
-        holding.freeWei -= uint128(amountWei);
-        holding.lockedWei += uint128(amountWei);
+        holding.freeWei -= uint120(amountWei);
+        holding.lockedWei += uint120(amountWei);
         freeTotalWei -= uint128(amountWei);
-        lockedTotalWei += uint128(amountWei);
+        _slashed.lockedWei += uint104(amountWei);
         _locks[lockId] = Lock(owner, uint128(amountWei), 0, false);
         emit Locked(lockId, owner, amountWei);
     }
@@ -371,7 +376,7 @@ contract Staking is IStaking, Credits, WorkerKeys {
         if (amountWei == 0) return 0;
         address owner = held.owner;
         _take(owner, held, amountWei);
-        _holdings[owner].freeWei += uint128(amountWei);
+        _holdings[owner].freeWei += uint120(amountWei);
         freeTotalWei += uint128(amountWei);
         emit Unlocked(lockId, owner, amountWei);
     }
@@ -379,8 +384,8 @@ contract Staking is IStaking, Credits, WorkerKeys {
     /// @dev Removes stake from a lock; the caller books where it goes.
     function _take(address owner, Lock storage held, uint256 amountWei) private {
         held.amountWei -= uint128(amountWei);
-        _holdings[owner].lockedWei -= uint128(amountWei);
-        lockedTotalWei -= uint128(amountWei);
+        _holdings[owner].lockedWei -= uint120(amountWei);
+        _slashed.lockedWei -= uint104(amountWei);
     }
 
     /// @dev The list and the tree follow by settle: what a verdict costs must not grow with the number of verifiers.
@@ -411,7 +416,7 @@ contract Staking is IStaking, Credits, WorkerKeys {
         if (thawingWei > holding.thawingWei) thawingWei = holding.thawingWei;
         amountWei = freeWei + thawingWei;
         if (amountWei == 0) return 0;
-        holding.freeWei -= uint128(freeWei);
+        holding.freeWei -= uint120(freeWei);
         holding.thawingWei -= uint128(thawingWei);
         freeTotalWei -= uint128(freeWei);
         thawingTotalWei -= uint128(thawingWei);
@@ -432,15 +437,17 @@ contract Staking is IStaking, Credits, WorkerKeys {
         uint256 restWei = amountWei - challengerWei - requesterWei;
         burnedWei += uint128(restWei);
         _slashed.add(amountWei, rules.windowSeconds);
-        _credit(challenger, challengerWei);
-        _credit(requester, requesterWei);
+        // Slashed says what each is given.
+        credits[challenger] += challengerWei;
+        if (requesterWei > 0) credits[requester] += requesterWei;
+        creditsTotalWei += uint128(challengerWei + requesterWei);
         emit Slashed(lockId, owner, challenger, requester, amountWei, challengerWei, requesterWei, restWei);
         _emitChanged(owner);
     }
 
     function _correlation(IParameters.Slashing memory rules) private view returns (uint256 ppm) {
         uint256 lostWei = _slashed.sum(rules.windowSeconds);
-        uint256 allWei = lostWei + freeTotalWei + lockedTotalWei + thawingTotalWei;
+        uint256 allWei = lostWei + freeTotalWei + _slashed.lockedWei + thawingTotalWei;
         ppm = rules.correlationBasePpm;
         if (lostWei > 0) ppm += rules.correlationPpm * lostWei / allWei;
         if (ppm > ONE) ppm = ONE;

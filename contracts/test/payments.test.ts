@@ -379,6 +379,23 @@ describe('Epochs', () => {
     await assertConserved(chain);
   });
 
+  test('withholdings that sum to more than there can ever be take all that is claimed', async () => {
+    const referee = chain.deployment.contracts.Referee;
+    const most = 2n ** 96n - 1n;
+    await pay(chain, client, provider, 0n, 10_000_000n);
+    for (const amountWei of [most, 5n])
+      await chain.sendAs(referee, 'Epochs', 'withhold', [alice.address, amountWei, client.address]);
+    assert.equal(await Epochs.withheldWei(alice.address), most);
+    await finalise(chain, await anchor(chain, staker, payouts));
+    const before = await chain.provider.getBalance(alice.address);
+    await claim(payouts, 0);
+    assert.equal(await chain.provider.getBalance(alice.address), before);
+    assert.equal(await Epochs.credits(client.address), 2_000_000n);
+    assert.equal(await Epochs.withheldWei(alice.address), most - 2_000_000n);
+    assert.equal((await Epochs.getWithholdings(alice.address)).length, 2);
+    await assertConserved(chain);
+  });
+
   test('a long queue of withholdings takes several claims and cannot lock an account out', async () => {
     const referee = chain.deployment.contracts.Referee;
     await pay(chain, client, provider, 0n, 10_000_000n);

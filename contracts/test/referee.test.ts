@@ -62,6 +62,7 @@ describe('Referee: wrong leaves', () => {
       client: client.address,
       fault: RefereeFault.Score,
       slashedWei: lock,
+      epoch: 0n,
     });
     const hash = receiptHash(served.receipt);
     assert.equal(await Referee.stateOf(hash, 1), RefereeLeafState.Judged);

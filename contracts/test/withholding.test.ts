@@ -104,6 +104,7 @@ describe('Referee: the wrong leaf is never paid', () => {
     await refuses(show(1 - place), 'RefereeReceiptNotAnchored', [hash, 1n, BigInt(1 - place)]);
     assert.equal(await Referee.stateOf(hash, 1), RefereeLeafState.Unjudged);
     await show(place);
+    assert.equal((await lastVerdict())['epoch'], 1n);
     assert.equal(await Staking.credits(challenger.address), (bonds.servingLockWei * 4n) / 10n);
     assert.equal(await Referee.stateOf(hash, 1), RefereeLeafState.Withheld);
     await refuses(

@@ -141,6 +141,7 @@ interface IReferee {
     }
 
     event EvidenceCommitted(bytes32 indexed commitment, address indexed sender);
+    /// @param epoch The anchored epoch in which the leaf was withheld at once; 0 if it was not.
     event ScoreJudged(
         bytes32 indexed receiptHash,
         address indexed provider,
@@ -150,7 +151,8 @@ interface IReferee {
         uint256 amountWei,
         address client,
         Fault fault,
-        uint256 slashedWei
+        uint256 slashedWei,
+        uint64 epoch
     );
     event ReceiptJudged(
         VerdictKind indexed kind,
