@@ -6,6 +6,7 @@ import {IParameters} from "./interfaces/IParameters.sol";
 import {IStaking} from "./interfaces/IStaking.sol";
 import {WorkerKeys} from "./WorkerKeys.sol";
 import {Locks} from "./libraries/Locks.sol";
+import {PackedLock} from "./libraries/PackedLock.sol";
 import {SlashWindow} from "./libraries/SlashWindow.sol";
 import {StakeTree} from "./libraries/StakeTree.sol";
 
@@ -14,6 +15,7 @@ import {StakeTree} from "./libraries/StakeTree.sol";
 /// stake is divided by Parameters: credits for challenger and requester, the rest stays here for good and is counted
 /// as burned. An owner may name a worker key: it works and answers with the owner's stake, and can never take it out. Buckets: free + locked + thawing + credits + burned = everything that was ever paid in and not paid out.
 contract Staking is IStaking, WorkerKeys, Credits {
+    using PackedLock for PackedLock.Packed;
     using SlashWindow for SlashWindow.Window;
     using StakeTree for StakeTree.Tree;
     using StakeTree for StakeTree.Omitted;
@@ -51,7 +53,7 @@ contract Staking is IStaking, WorkerKeys, Credits {
     /// @dev Declared first: it shares a slot with the sum of credits, which a slash raises with it.
     uint128 public burnedWei;
     mapping(address account => Holding) private _holdings;
-    mapping(bytes32 lockId => Lock) private _locks;
+    mapping(bytes32 lockId => PackedLock.Packed) private _locks;
     // Weights of listed verifiers, at every block.
     StakeTree.Tree private _tree;
     address[] private _seats;
@@ -169,7 +171,7 @@ contract Staking is IStaking, WorkerKeys, Credits {
     function raise(address account, bytes32 lockId, uint256 amountWei) external {
         require(msg.sender == epochs, StakingUnauthorised(msg.sender));
         address owner = _acting(account);
-        uint256 heldWei = _locks[lockId].amountWei;
+        uint256 heldWei = _locks[lockId].amountWei();
         if (heldWei >= amountWei) return;
         _unlock(lockId);
         _lock(owner, lockId, amountWei);
@@ -187,8 +189,9 @@ contract Staking is IStaking, WorkerKeys, Credits {
     /// @notice Takes part of a lock: half to the beneficiary's credits, half (and an odd wei) burned.
     function forfeit(bytes32 lockId, uint256 amountWei, address beneficiary) external {
         require(msg.sender == taskEscrow, StakingUnauthorised(msg.sender));
-        Lock storage held = _locks[lockId];
-        require(amountWei <= held.amountWei, StakingLockShort(lockId, amountWei, held.amountWei));
+        PackedLock.Packed storage held = _locks[lockId];
+        uint256 heldWei = held.amountWei();
+        require(amountWei <= heldWei, StakingLockShort(lockId, amountWei, heldWei));
         address owner = held.owner;
         _take(owner, held, amountWei);
         uint256 halfWei = amountWei / 2;
@@ -218,14 +221,15 @@ contract Staking is IStaking, WorkerKeys, Credits {
     {
         require(msg.sender == referee, StakingUnauthorised(msg.sender));
         IParameters.Slashing memory rules = parameters.slashing();
-        Lock storage held = _locks[lockId];
+        PackedLock.Packed storage held = _locks[lockId];
         Holding storage holding = _holdings[held.owner];
         uint256 stakeWei = uint256(holding.freeWei) + holding.lockedWei + holding.thawingWei;
         amountWei = _slash(lockId, challenger, requester, rules);
-        if (held.slashedWhole || block.timestamp > held.slashedAt + parameters.timing().thawSeconds) {
+        Lock memory lock_ = held.unpacked();
+        if (lock_.slashedWhole || block.timestamp > lock_.slashedAt + parameters.timing().thawSeconds) {
             return amountWei;
         }
-        held.slashedWhole = true;
+        held.slashWhole();
         return amountWei + _slashCorrelated(held.owner, stakeWei, challenger, requester, rules);
     }
 
@@ -247,7 +251,7 @@ contract Staking is IStaking, WorkerKeys, Credits {
     }
 
     function getLock(bytes32 lockId) external view returns (Lock memory) {
-        return _locks[lockId];
+        return _locks[lockId].unpacked();
     }
 
     /// @notice The stake that an account works with, and the serving bond of the key that signs; none for a retired key.
@@ -255,7 +259,7 @@ contract Staking is IStaking, WorkerKeys, Credits {
         address owner = ownerOf(account);
         address worker = workerOf(owner);
         if (account != owner && account != worker) {
-            state.servingLockWei = _locks[servingLockId(account)].amountWei;
+            state.servingLockWei = uint128(_locks[servingLockId(account)].amountWei());
             state.servingExitAt = _holdings[account].servingExitAt;
             return state;
         }
@@ -265,7 +269,7 @@ contract Staking is IStaking, WorkerKeys, Credits {
             lockedWei: holding.lockedWei,
             thawingWei: holding.thawingWei,
             stakeWei: holding.freeWei + holding.lockedWei,
-            servingLockWei: _locks[servingLockId(worker)].amountWei,
+            servingLockWei: uint128(_locks[servingLockId(worker)].amountWei()),
             thawReadyAt: holding.thawReadyAt,
             servingExitAt: _holdings[worker].servingExitAt,
             roles: holding.roles,
@@ -352,7 +356,7 @@ contract Staking is IStaking, WorkerKeys, Credits {
     }
 
     function _requestServingExit(address account) private {
-        require(_locks[servingLockId(account)].amountWei > 0, StakingNotServing(account));
+        require(_locks[servingLockId(account)].amountWei() > 0, StakingNotServing(account));
         uint64 exitAt = uint64(block.timestamp + parameters.timing().thawSeconds);
         _holdings[account].servingExitAt = exitAt;
         emit ServingExitRequested(account, exitAt);
@@ -360,19 +364,20 @@ contract Staking is IStaking, WorkerKeys, Credits {
 
     function _lock(address owner, bytes32 lockId, uint256 amountWei) private {
         Holding storage holding = _holdings[owner];
-        require(_locks[lockId].amountWei == 0, StakingLockExists(lockId));
+        require(_locks[lockId].amountWei() == 0, StakingLockExists(lockId));
+        require(amountWei < PackedLock.LIMIT, StakingLockTooLarge(lockId, amountWei));
         require(amountWei <= holding.freeWei, StakingFreeShort(owner, amountWei, holding.freeWei));
         holding.freeWei -= uint120(amountWei);
         holding.lockedWei += uint120(amountWei);
         freeTotalWei -= uint128(amountWei);
         _slashed.lockedWei += uint104(amountWei);
-        _locks[lockId] = Lock(owner, uint128(amountWei), 0, false);
+        _locks[lockId] = PackedLock.Packed(owner, uint96(amountWei));
         emit Locked(lockId, owner, amountWei);
     }
 
     function _unlock(bytes32 lockId) private returns (uint256 amountWei) {
-        Lock storage held = _locks[lockId];
-        amountWei = held.amountWei;
+        PackedLock.Packed storage held = _locks[lockId];
+        amountWei = held.amountWei();
         if (amountWei == 0) return 0;
         address owner = held.owner;
         _take(owner, held, amountWei);
@@ -382,8 +387,8 @@ contract Staking is IStaking, WorkerKeys, Credits {
     }
 
     /// @dev Removes stake from a lock; the caller books where it goes.
-    function _take(address owner, Lock storage held, uint256 amountWei) private {
-        held.amountWei -= uint128(amountWei);
+    function _take(address owner, PackedLock.Packed storage held, uint256 amountWei) private {
+        held.state -= uint96(amountWei);
         _holdings[owner].lockedWei -= uint120(amountWei);
         _slashed.lockedWei -= uint104(amountWei);
     }
@@ -393,12 +398,12 @@ contract Staking is IStaking, WorkerKeys, Credits {
         private
         returns (uint256 amountWei)
     {
-        Lock storage held = _locks[lockId];
-        amountWei = held.amountWei;
+        PackedLock.Packed storage held = _locks[lockId];
+        amountWei = held.amountWei();
         if (amountWei == 0) return 0;
         address owner = held.owner;
         _take(owner, held, amountWei);
-        held.slashedAt = uint64(block.timestamp);
+        held.slash();
         _divide(lockId, owner, amountWei, challenger, requester, rules);
     }
 
