@@ -19,6 +19,7 @@ import { encodeCall } from '../connect.ts';
 import { type Chain, startChain } from '../harness.ts';
 import { challengeAnchored, packedOf, seededSketch, showEvidence } from '../test/answers.ts';
 import { collectTwice, deepAdapter, path, rootOver, type WrongAnswer } from '../test/deep.ts';
+import { disputeGas } from '../test/disputes.ts';
 import {
   announce,
   commitResult,
@@ -98,7 +99,8 @@ async function score(chain: Chain, parties: readonly [Wallet, Wallet, Wallet]) {
   const verdict = await showEvidence(chain, challenger, packed, 'findScore');
   const whole = await judge(1n, answer);
   const again = await judge(2n, await wrongAnswer('second'));
-  return { verdict, whole, again, first: anchored[0]! };
+  const commitment = await chain.send(challenger, 'Referee', 'commitEvidence', [id('evidence')]);
+  return { verdict, whole, again, commitment, first: anchored[0]! };
 }
 
 /** Anchors payouts of which only the path to the first is real, and claims it twice. */
@@ -194,26 +196,30 @@ export async function gasFigures(): Promise<GasFigure[]> {
   await stake(chain, challenger, VERIFIER);
   const libraries = await insideLibraries(chain);
   const parties = [client, provider, challenger] as const;
-  const { verdict, whole, again, first } = await score(chain, parties);
+  const { verdict, whole, again, commitment, first } = await score(chain, parties);
   const { anchor, claim } = await epoch(chain, parties);
   const collected = await collectTwice(chain, clients, provider);
   const mainnet = await startChain('mainnet', 3);
   const [requester, trainer] = mainnet.wallets as [Wallet, Wallet];
   await stake(mainnet, trainer, PROVIDER, 20_000n);
   const { receipt: drawn, most } = await draw(mainnet, requester, trainer);
+  const disputes = await disputeGas();
 
   const figure = (what: string, gas: bigint | number, target: number): GasFigure => ({
     what,
     gas: Number(gas),
     target,
   });
-  const transactions = [verdict, whole, again, first, anchor, claim, collected, drawn];
-  const dearest = Math.max(...transactions.map(({ gasUsed }) => Number(gasUsed)));
+  const transactions = [verdict, whole, again, commitment, first, anchor, claim, collected, drawn];
+  const gasUsed = [...transactions.map((each) => each.gasUsed), ...disputes.map(({ gas }) => gas)];
+  const dearest = Math.max(...gasUsed.map(Number));
   const largest = Math.max(...contractNames.map((name) => contractRuntimes[name].length));
   return [
     figure('score verdict, two depth-20 proofs, k=256', verdict.gasUsed, 100_000),
     figure('with epoch proof, slash and credit', whole.gasUsed, 170_000),
     figure('the same among parties who had it before', again.gasUsed, 170_000),
+    figure('commitment to evidence, before any verdict', commitment.gasUsed, MAX_TRANSACTION_GAS),
+    ...disputes.map(({ what, gas }) => figure(what, gas, MAX_TRANSACTION_GAS)),
     ...libraries,
     figure('claim at depth 20, later, by its account', claim.gasUsed, 62_000),
     figure('anchor again, with a certificate of 300 B', anchor.gasUsed, 130_000),
