@@ -222,7 +222,7 @@ contract Epochs is IEpochs, Credits {
         require(msg.sender == referee, EpochsUnauthorised(msg.sender));
         if (amountWei == 0) return;
         Account memory state = _accounts[account];
-        _withholdings[account][state.withheldCount++] = Withholding(client, amountWei);
+        _enqueue(account, state, Withholding(client, amountWei));
         uint256 sumWei = uint256(state.withheldWei) + amountWei;
         state.withheldWei = sumWei > type(uint96).max ? type(uint96).max : uint96(sumWei);
         _accounts[account] = state;
@@ -332,6 +332,21 @@ contract Epochs is IEpochs, Credits {
     function _inWindow(uint64 epoch) private view returns (Anchor storage) {
         require(epoch == epochCount && epoch > _final.epoch, EpochsNotInWindow(epoch));
         return _anchors[epoch];
+    }
+
+    /// @dev Behind an open withholding for the same client it only makes that one larger, which no order changes.
+    function _enqueue(address account, Account memory state, Withholding memory added) private {
+        mapping(uint256 place => Withholding) storage queue = _withholdings[account];
+        if (state.withheldCount > state.servedCount) {
+            Withholding memory last = queue[state.withheldCount - 1];
+            uint256 sumWei = uint256(last.amountWei) + added.amountWei;
+            if (last.client == added.client && sumWei <= type(uint96).max) {
+                last.amountWei = uint96(sumWei);
+                queue[state.withheldCount - 1] = last;
+                return;
+            }
+        }
+        queue[state.withheldCount++] = added;
     }
 
     /// @dev Credits clients out of what is due, in the order of the withholdings, and brings the account's state forward.
