@@ -39,6 +39,7 @@ contract ScoresTest is Evidence {
         check(finding.receiptHash == referee.receiptHashOf(evidence.receipt), "receipt");
         finding = findScore(Packing.pack(evidence, Packing.PLAIN));
         check(finding.fault == fault && finding.signer == vm.addr(PROVIDER_KEY), "by the answer's hash");
+        check(referee.stateOf(finding.receiptHash, 0) == IReferee.LeafState.Unjudged, "not judged yet");
         if (fault == IReferee.Fault.None) return;
         challenge(CHALLENGER, packed);
         check(referee.stateOf(finding.receiptHash, 0) == IReferee.LeafState.Judged, "judged");
