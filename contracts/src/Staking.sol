@@ -33,7 +33,7 @@ contract Staking is IStaking, WorkerKeys, Credits {
     address public immutable epochs;
     address public immutable datanets;
 
-    // What a slash changes, or tells, in the first slot: 2^120 wei are more than there ever are.
+    // The first slot is what a slash needs; 2^120 wei are more than there ever are.
     struct Holding {
         uint120 freeWei;
         uint120 lockedWei;
@@ -49,8 +49,7 @@ contract Staking is IStaking, WorkerKeys, Credits {
         uint64 weight;
     }
 
-    /// @notice Stake that was destroyed; no function pays it out.
-    /// @dev Declared first: it shares a slot with the sum of credits, which a slash raises with it.
+    /// @notice Stake that was destroyed; no function pays it out. It shares a slot with the sum of credits before it.
     uint128 public burnedWei;
     mapping(address account => Holding) private _holdings;
     mapping(bytes32 lockId => PackedLock.Packed) private _locks;
@@ -171,8 +170,7 @@ contract Staking is IStaking, WorkerKeys, Credits {
     function raise(address account, bytes32 lockId, uint256 amountWei) external {
         require(msg.sender == epochs, StakingUnauthorised(msg.sender));
         address owner = _acting(account);
-        uint256 heldWei = _locks[lockId].amountWei();
-        if (heldWei >= amountWei) return;
+        if (_locks[lockId].amountWei() >= amountWei) return;
         _unlock(lockId);
         _lock(owner, lockId, amountWei);
     }
@@ -243,7 +241,7 @@ contract Staking is IStaking, WorkerKeys, Credits {
     /// @notice Share of its stake, in PPM, that a fault costs now that is no accident: the base, and a multiple of the share
     /// of all stake that was lost to faults within the window.
     function correlationFraction() external view returns (uint256) {
-        return _correlation(parameters.slashing());
+        return _slashed.fraction(parameters.slashing(), uint256(freeTotalWei) + thawingTotalWei);
     }
 
     function servingLockId(address account) public pure returns (bytes32) {
@@ -415,7 +413,7 @@ contract Staking is IStaking, WorkerKeys, Credits {
         IParameters.Slashing memory rules
     ) private returns (uint256 amountWei) {
         Holding storage holding = _holdings[owner];
-        amountWei = stakeWei * _correlation(rules) / ONE;
+        amountWei = stakeWei * _slashed.fraction(rules, uint256(freeTotalWei) + thawingTotalWei) / ONE;
         uint256 freeWei = amountWei < holding.freeWei ? amountWei : holding.freeWei;
         uint256 thawingWei = amountWei - freeWei;
         if (thawingWei > holding.thawingWei) thawingWei = holding.thawingWei;
@@ -448,14 +446,6 @@ contract Staking is IStaking, WorkerKeys, Credits {
         creditsTotalWei += uint128(challengerWei + requesterWei);
         emit Slashed(lockId, owner, challenger, requester, amountWei, challengerWei, requesterWei, restWei);
         _emitChanged(owner);
-    }
-
-    function _correlation(IParameters.Slashing memory rules) private view returns (uint256 ppm) {
-        uint256 lostWei = _slashed.sum(rules.windowSeconds);
-        uint256 allWei = lostWei + freeTotalWei + _slashed.lockedWei + thawingTotalWei;
-        ppm = rules.correlationBasePpm;
-        if (lostWei > 0) ppm += rules.correlationPpm * lostWei / allWei;
-        if (ppm > ONE) ppm = ONE;
     }
 
     /// @dev Announces what an account's stake and roles are now, and settles them.
