@@ -1,28 +1,20 @@
 /** Evidence for the Referee: the bytes that are committed to, and the commitment that has to stand in an earlier block. */
-import { AbiCoder, dataSlice, id, keccak256 } from 'ethers';
+import { AbiCoder, concat, dataSlice, id, keccak256 } from 'ethers';
 import type { ContractFunctions } from './bindings/contracts.ts';
 import type {
   DatanetRegistrySeparationEvidenceInput,
   RefereeDivisionEvidenceInput,
 } from './bindings/structs.ts';
-import { encodeCall } from './connect.ts';
+import { contractInterfaces, encodeCall } from './connect.ts';
 
 const EVIDENCE_TAG = id('openledger/evidence/1');
 
-/** Functions of the Referee that judge committed evidence. */
-export type JudgingFunction =
-  | 'challengeScore'
-  | 'challengeAnchoredScore'
-  | 'challengeOmission'
-  | 'challengeDivision'
-  | 'challengeEquivocation';
+/** Functions of the Referee that read packed evidence (protocol/score-evidence.ts) right behind their selector. */
+export type ScoreFunction = 'findScore' | 'challengeScore' | 'challengeAnchoredScore';
 
-/** What is committed to: the ABI-encoded arguments of the function that will judge, without its selector. */
-export function encodeEvidence<F extends JudgingFunction>(
-  fn: F,
-  args: ContractFunctions['Referee'][F]['args'],
-): string {
-  return dataSlice(encodeCall('Referee', fn, args as never), 4);
+/** Calldata of a function that reads packed evidence. */
+export function scoreCall(fn: ScoreFunction, packed: string): string {
+  return concat([contractInterfaces.Referee.encodeFunctionData(fn), packed]);
 }
 
 /** Functions that judge evidence against an epoch, each of one argument. */
@@ -32,7 +24,7 @@ export type EpochJudgingFunction = {
 };
 export type EpochJudge = keyof EpochJudgingFunction;
 
-/** The same for evidence against an epoch. */
+/** What is committed to against an epoch: the ABI-encoded argument of the function that judges it. */
 export function encodeEpochEvidence<Judge extends EpochJudge>(
   contract: Judge,
   fn: EpochJudgingFunction[Judge],

@@ -1,6 +1,7 @@
 /** A chain for the contracts' tests, on either engine: chosen timestamps, snapshots, named reverts, gas. */
 import {
   type AbstractProvider,
+  concat,
   id,
   JsonRpcApiProvider,
   type JsonRpcError,
@@ -92,10 +93,15 @@ export type Chain = {
     args: Args<N, F>,
     valueWei?: bigint,
   ): Promise<TransactionReceipt>;
-  /** Sends several calls in one block, in this order; gives what each was refused with, or null. */
+  /** Sends several calls in one block, in this order; gives what each was refused with, or null. A tail follows the arguments. */
   together(
     from: Wallet,
-    calls: readonly (readonly [contract: ContractName, fn: string, args: readonly unknown[]])[],
+    calls: readonly (readonly [
+      contract: ContractName,
+      fn: string,
+      args: readonly unknown[],
+      tail?: string,
+    ])[],
   ): Promise<(Reverted | null)[]>;
   /** Sends raw data in a block of its own; `to` null creates. */
   sendData(
@@ -241,9 +247,9 @@ export async function startChain(preset: PresetName = 'local', count = 12): Prom
     together: (from, calls) =>
       blocks.together(
         from,
-        calls.map(([contract, fn, args]) => [
+        calls.map(([contract, fn, args, tail = '0x']) => [
           deployment.contracts[contract],
-          contractInterfaces[contract].encodeFunctionData(fn, args),
+          concat([contractInterfaces[contract].encodeFunctionData(fn, args), tail]),
         ]),
       ),
     sendData,

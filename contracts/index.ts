@@ -68,9 +68,8 @@ export {
   type EpochJudgingFunction,
   encodeDivision,
   encodeEpochEvidence,
-  encodeEvidence,
   encodeSeparationEvidence,
   evidenceCommitment,
-  type JudgingFunction,
+  scoreCall,
 } from './evidence.ts';
 export { OPEN_WEI, type PresetName, presets } from './presets.ts';

@@ -152,7 +152,7 @@ export function judgedLeaf(receipt: Receipt, leaf: ScoreLeaf, leafIndex: number)
 
 /**
  * `hash('openledger/evidence/1', challenger, keccak256(call))`: bound to who commits it.
- * @param call ABI-encoded arguments of the function that will judge, without its selector
+ * @param call everything behind the selector of the call that will judge: packed evidence, or ABI-encoded arguments
  */
 export function evidenceCommitment(challenger: Address, call: Uint8Array): Bytes32 {
   const words = [addressWord(challenger), bytes32(keccak256(call))];

@@ -227,8 +227,11 @@ export {
   type RecordFault,
 } from './record.ts';
 export {
+  behindReceiptPlace,
   type EvidenceFault,
+  packReceiptPlace,
   packScoreEvidence,
+  type ReceiptPlace,
   type ScoreEvidence,
   type UnpackedEvidence,
   unpackScoreEvidence,

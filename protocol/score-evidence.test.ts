@@ -1,11 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { fromHex, keccak256, toHex } from '#crypto';
+import { fromHex, keccak256, merkleDepth, toHex } from '#crypto';
 import { scoreEvidence } from './evidence.ts';
 import { hashOf, sampleAnswer } from './fixture.ts';
 import { isReceiptSigned, signReceipt } from './receipt.ts';
-import { packScoreEvidence, type ScoreEvidence, unpackScoreEvidence } from './score-evidence.ts';
+import {
+  behindReceiptPlace,
+  packReceiptPlace,
+  packScoreEvidence,
+  type ScoreEvidence,
+  unpackScoreEvidence,
+} from './score-evidence.ts';
 import { type ScoreLeaf, scoreRoot, sketchTree, verifySketch } from './scores.ts';
 
 const { built, file, sketches, anchors, providerKey } = sampleAnswer();
@@ -138,4 +144,19 @@ test('a signature is packed with the parity of R in the top bit of s', () => {
     assert.ok(unpacked.ok && unpacked.value.signature === evidence.signature);
   }
   assert.equal(parities.size, 2);
+});
+
+test('evidence stands behind the place of its receipt, however many siblings that has', () => {
+  const evidence = packScoreEvidence(evidenceWith(0, { score: 1 }));
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 2 ** 32 - 1 }), (count) => {
+      const siblings = Array.from({ length: merkleDepth(count) }, () => fromHex(hashOf('sibling')));
+      const place = packReceiptPlace({ epoch: 3, index: count - 1, count, siblings });
+      assert.equal(place.length, 12 + 32 * siblings.length);
+      assert.deepEqual(behindReceiptPlace(Uint8Array.of(...place, ...evidence)), evidence);
+    }),
+  );
+  // A place outside the epoch reads no further than its numbers.
+  assert.equal(behindReceiptPlace(new Uint8Array(12)).length, 0);
+  assert.equal(behindReceiptPlace(new Uint8Array(3)).length, 0);
 });

@@ -120,6 +120,27 @@ function recordBytes(
   ];
 }
 
+/** Where a receipt stands in an anchored epoch; `count` is how many receipts the epoch has. */
+export type ReceiptPlace = {
+  readonly epoch: number;
+  readonly index: number;
+  readonly count: number;
+  readonly siblings: readonly Uint8Array[];
+};
+
+/** What stands before the evidence that challengeAnchoredScore judges. */
+export function packReceiptPlace({ epoch, index, count, siblings }: ReceiptPlace): Uint8Array {
+  const numbers = [epoch, index, count].map((each) => integer(each, 4));
+  return concat(...numbers, ...siblings);
+}
+
+/** The evidence behind a receipt's place; a place that is no place has none behind it. */
+export function behindReceiptPlace(bytes: Uint8Array): Uint8Array {
+  const reader = readerOf(bytes);
+  const [, index, count] = [reader.number(4), reader.number(4), reader.number(4)] as const;
+  return bytes.subarray(12 + (index < count ? 32 * merkleDepth(count) : 0));
+}
+
 const addressBytes = (address: Address): Uint8Array => addressWord(address).subarray(12);
 
 function answerBytes(receipt: Receipt): Uint8Array {

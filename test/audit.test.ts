@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { NextToLast } from 'blockstore-fs/sharding';
-import { contractNames, encodeCall } from '#contracts';
+import { contractNames, scoreCall } from '#contracts';
 import { type Address, type Bytes32, keccak256, signDigest, toHex, utf8 } from '#crypto';
 import {
   type CID,
@@ -313,7 +313,7 @@ async function judged(parts: {
   });
   const chain = chainOf({
     answers: {},
-    input: encodeCall('Referee', 'challengeScore', [toHex(packScoreEvidence(evidence))]),
+    input: scoreCall('challengeScore', toHex(packScoreEvidence(evidence))),
     events: [
       event('Referee', 'ScoreJudged', {
         receiptHash: receiptHash(receipt),

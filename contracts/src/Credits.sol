@@ -7,8 +7,9 @@ abstract contract Credits {
     /// @notice What each account may take, in wei.
     mapping(address account => uint256 amountWei) public credits;
     /// @notice Sum of all credits, in wei.
-    uint256 public creditsTotalWei;
+    uint128 public creditsTotalWei;
 
+    /// @dev Staking's Slashed says what a slash credits.
     event Credited(address indexed account, uint256 amountWei);
     event CreditsWithdrawn(address indexed account, uint256 amountWei);
 
@@ -20,7 +21,7 @@ abstract contract Credits {
         amountWei = credits[msg.sender];
         require(amountWei > 0, CreditsNone(msg.sender));
         credits[msg.sender] = 0;
-        creditsTotalWei -= amountWei;
+        creditsTotalWei -= uint128(amountWei);
         emit CreditsWithdrawn(msg.sender, amountWei);
         _send(msg.sender, amountWei);
     }
@@ -28,7 +29,7 @@ abstract contract Credits {
     function _credit(address account, uint256 amountWei) internal {
         if (amountWei == 0) return;
         credits[account] += amountWei;
-        creditsTotalWei += amountWei;
+        creditsTotalWei += uint128(amountWei);
         emit Credited(account, amountWei);
     }
 

@@ -55,11 +55,16 @@ contract Epochs is IEpochs, Credits {
         uint32 epoch;
     }
 
+    /// @dev One slot. No claim passes a total of 96 bits, so that withholdings which sum to more take all there can be.
+    /// @param servedCount Withholdings that are paid, and `withheldCount` all that there were, in the account's queue.
     struct Account {
-        uint128 claimedWei;
-        uint128 withheldWei;
+        uint96 claimedWei;
+        uint96 withheldWei;
+        uint32 servedCount;
+        uint32 withheldCount;
     }
 
+    mapping(uint64 epoch => uint256 amountWei) public potOf;
     /// @notice Epochs anchored so far; the open epoch is the next number. Epochs count from 1.
     uint64 public epochCount;
     /// @notice All that ever came into pots, in wei.
@@ -69,11 +74,9 @@ contract Epochs is IEpochs, Credits {
     Final private _final;
     /// @dev Of the epochs by their number modulo 2: at most one stands behind the last final one.
     Recent[2] private _recent;
-    mapping(uint64 epoch => uint256 amountWei) public potOf;
     mapping(address account => Account) private _accounts;
     mapping(uint64 epoch => Anchor) private _anchors;
-    mapping(address account => Withholding[]) private _withholdings;
-    mapping(address account => uint256) private _served;
+    mapping(address account => mapping(uint256 place => Withholding)) private _withholdings;
 
     modifier onlyDisputes() {
         require(msg.sender == disputes || msg.sender == paymentDisputes, EpochsUnauthorised(msg.sender));
@@ -205,8 +208,7 @@ contract Epochs is IEpochs, Credits {
         require(cumulativeWei > state.claimedWei, EpochsNothingDue(account));
         uint256 dueWei = cumulativeWei - state.claimedWei;
         uint256 takenWei;
-        if (state.withheldWei > 0) takenWei = _serve(account, dueWei);
-        state.withheldWei -= uint128(takenWei);
+        if (state.withheldWei > 0) takenWei = _serve(account, state, dueWei);
         // While withholdings are left over, nothing is paid to the account itself.
         if (state.withheldWei == 0) {
             paidWei = dueWei - takenWei;
@@ -217,7 +219,7 @@ contract Epochs is IEpochs, Credits {
         require(allWei <= last.totalWei, EpochsClaimsAboveTotal(allWei, last.totalWei));
         last.claimedTotalWei = uint96(allWei);
         _final = last;
-        state.claimedWei += uint128(takenWei);
+        state.claimedWei += uint96(takenWei);
         _accounts[account] = state;
         emit Claimed(account, last.epoch, paidWei, state.claimedWei);
         if (paidWei > 0) _send(account, paidWei);
@@ -227,8 +229,11 @@ contract Epochs is IEpochs, Credits {
     function withhold(address account, uint96 amountWei, address client) external {
         require(msg.sender == referee, EpochsUnauthorised(msg.sender));
         if (amountWei == 0) return;
-        _withholdings[account].push(Withholding(client, amountWei));
-        _accounts[account].withheldWei += amountWei;
+        Account memory state = _accounts[account];
+        _enqueue(account, state, Withholding(client, amountWei));
+        uint256 sumWei = uint256(state.withheldWei) + amountWei;
+        state.withheldWei = sumWei > type(uint96).max ? type(uint96).max : uint96(sumWei);
+        _accounts[account] = state;
         emit Withheld(account, client, amountWei);
     }
 
@@ -284,6 +289,11 @@ contract Epochs is IEpochs, Credits {
         });
     }
 
+    /// @notice Root of an epoch's receipts, which binds their number; 0 of an epoch that is not anchored.
+    function receiptsRootOf(uint64 epoch) external view returns (bytes32) {
+        return _anchors[epoch].receiptsRoot;
+    }
+
     function receiptsOf(uint64 epoch) external view returns (bytes32 receiptsRoot, uint32 receiptCount) {
         require(epoch > 0 && epoch <= epochCount, EpochsUnknownEpoch(epoch));
         return (_anchors[epoch].receiptsRoot, _anchors[epoch].receiptCount);
@@ -291,10 +301,9 @@ contract Epochs is IEpochs, Credits {
 
     /// @notice Withholdings of an account that are not served yet, in their order.
     function getWithholdings(address account) external view returns (Withholding[] memory open) {
-        Withholding[] storage queue = _withholdings[account];
-        uint256 from = _served[account];
-        open = new Withholding[](queue.length - from);
-        for (uint256 i = 0; i < open.length; i++) open[i] = queue[from + i];
+        Account memory state = _accounts[account];
+        open = new Withholding[](state.withheldCount - state.servedCount);
+        for (uint256 i = 0; i < open.length; i++) open[i] = _withholdings[account][state.servedCount + i];
     }
 
     /// @notice Hash of a payout leaf (docs/protocol.md section 5).
@@ -335,13 +344,27 @@ contract Epochs is IEpochs, Credits {
         return _anchors[epoch];
     }
 
-    /// @dev Credits clients out of what is due, in the order of the withholdings.
-    function _serve(address account, uint256 dueWei) private returns (uint256 servedWei) {
-        Withholding[] storage queue = _withholdings[account];
-        uint256 place = _served[account];
-        uint256 end = place + MAX_SERVED < queue.length ? place + MAX_SERVED : queue.length;
+    /// @dev Behind an open withholding for the same client it only makes that one larger, which no order changes.
+    function _enqueue(address account, Account memory state, Withholding memory added) private {
+        mapping(uint256 place => Withholding) storage queue = _withholdings[account];
+        if (state.withheldCount > state.servedCount) {
+            Withholding memory last = queue[state.withheldCount - 1];
+            uint256 sumWei = uint256(last.amountWei) + added.amountWei;
+            if (last.client == added.client && sumWei <= type(uint96).max) {
+                last.amountWei = uint96(sumWei);
+                queue[state.withheldCount - 1] = last;
+                return;
+            }
+        }
+        queue[state.withheldCount++] = added;
+    }
+
+    /// @dev Credits clients out of what is due, in the order of the withholdings, and brings the account's state forward.
+    function _serve(address account, Account memory state, uint256 dueWei) private returns (uint256 servedWei) {
+        uint256 place = state.servedCount;
+        uint256 end = place + MAX_SERVED < state.withheldCount ? place + MAX_SERVED : state.withheldCount;
         while (place < end && servedWei < dueWei) {
-            Withholding storage entry = queue[place];
+            Withholding storage entry = _withholdings[account][place];
             uint256 leftWei = dueWei - servedWei;
             uint256 partWei = entry.amountWei < leftWei ? entry.amountWei : leftWei;
             entry.amountWei -= uint96(partWei);
@@ -350,6 +373,7 @@ contract Epochs is IEpochs, Credits {
             emit WithheldPaid(account, entry.client, partWei);
             if (entry.amountWei == 0) place++;
         }
-        _served[account] = place;
+        state.servedCount = uint32(place);
+        state.withheldWei = servedWei < state.withheldWei ? state.withheldWei - uint96(servedWei) : 0;
     }
 }

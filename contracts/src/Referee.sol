@@ -20,6 +20,7 @@ import {ScoreEvidence} from "./libraries/ScoreEvidence.sol";
 /// epoch, because only then is it part of what the contributor could claim; challengeAnchoredScore does both.
 contract Referee is ReceiptVerdicts {
     using ScoreEvidence for ScoreEvidence.Claim;
+    using ScoreEvidence for ScoreEvidence.Place;
 
     bytes32 private constant WITHHELD = bytes32(uint256(1));
     /// @dev Of a judged leaf the hash of its JudgedLeaf, then WITHHELD: one slot, the rest stands in ScoreJudged.
@@ -30,20 +31,23 @@ contract Referee is ReceiptVerdicts {
     {}
 
     /// @notice Slashes a provider that signed a wrong score leaf; reverts with RefereeScoreCorrect when it is right.
-    /// @param evidence Packed as ScoreEvidence reads it, with the answer open, so that it is known who gains.
-    function challengeScore(bytes calldata evidence) external {
-        _challenge(evidence);
+    /// @dev The evidence follows the selector, packed as ScoreEvidence reads it, with the answer open, so that it is known
+    /// who gains.
+    function challengeScore() external {
+        _challenge(ScoreEvidence.START, 0);
     }
 
     /// @notice The same, and withholds the leaf at once, its receipt standing in an anchored epoch.
-    function challengeAnchoredScore(
-        bytes calldata evidence,
-        uint64 epoch,
-        uint256 receiptIndex,
-        bytes32[] calldata proof
-    ) external {
-        JudgedLeaf memory leaf = _challenge(evidence);
-        _withhold(leaf, epoch, receiptIndex, proof);
+    /// @dev Before the evidence stand the epoch, the receipt's index, the count of its receipts (4 bytes each), and the
+    /// siblings of the receipt's hash.
+    function challengeAnchoredScore() external {
+        ScoreEvidence.Place memory place = ScoreEvidence.place();
+        JudgedLeaf memory leaf = _challenge(place.endAt, place.epoch);
+        require(
+            epochs.receiptsRootOf(place.epoch) == place.receiptsRoot(leaf.receiptHash),
+            RefereeReceiptNotAnchored(leaf.receiptHash, place.epoch, place.index)
+        );
+        epochs.withhold(leaf.contributor, leaf.amountWei, leaf.client);
     }
 
     /// @notice Takes a judged leaf's amount off its contributor's claims, for the client, once the leaf's receipt is part of
@@ -56,16 +60,23 @@ contract Referee is ReceiptVerdicts {
         require(
             known == keccak256(abi.encode(leaf)), RefereeUnknownJudgement(leaf.receiptHash, leaf.leafIndex)
         );
-        _withhold(leaf, epoch, receiptIndex, proof);
+        (bytes32 root, uint32 count) = epochs.receiptsOf(epoch);
+        require(
+            MerkleTree.verify(root, MerkleTree.leaf(abi.encode(leaf.receiptHash)), receiptIndex, count, proof),
+            RefereeReceiptNotAnchored(leaf.receiptHash, epoch, receiptIndex)
+        );
+        _judged[leaf.receiptHash][leaf.leafIndex] = WITHHELD;
+        emit LeafWithheld(leaf.receiptHash, leaf.leafIndex, epoch);
+        epochs.withhold(leaf.contributor, leaf.amountWei, leaf.client);
     }
 
     // ---------------------------------------------------------------- views
 
     /// @notice What challengeScore would find; needs no committed evidence. Fault None means that the leaf is right.
-    /// @param evidence Packed as ScoreEvidence reads it; the answer's hash is enough.
-    function findScore(bytes calldata evidence) external view returns (Finding memory finding) {
+    /// @dev The evidence follows the selector; the answer's hash is enough.
+    function findScore() external view returns (Finding memory finding) {
         ScoreEvidence.Claim memory claim;
-        _find(finding, claim, evidence);
+        _find(finding, claim, ScoreEvidence.START);
     }
 
     /// @notice Whether a leaf was judged wrong, and withheld.
@@ -77,11 +88,13 @@ contract Referee is ReceiptVerdicts {
 
     // ---------------------------------------------------------------- inside
 
-    function _challenge(bytes calldata evidence) private returns (JudgedLeaf memory leaf) {
+    /// @param from Calldata offset of the evidence.
+    /// @param epoch In which the caller withholds the leaf; 0 if that is left for later.
+    function _challenge(uint256 from, uint64 epoch) private returns (JudgedLeaf memory leaf) {
         _useCommitted();
         Finding memory finding;
         ScoreEvidence.Claim memory claim;
-        _find(finding, claim, evidence);
+        _find(finding, claim, from);
         require(claim.form & ScoreEvidence.OPEN != 0, RefereeEvidenceForm(claim.form));
         leaf = JudgedLeaf({
             receiptHash: finding.receiptHash,
@@ -94,7 +107,7 @@ contract Referee is ReceiptVerdicts {
         mapping(uint256 leafIndex => bytes32) storage judged = _judged[leaf.receiptHash];
         require(judged[leaf.leafIndex] == 0, RefereeAlreadyJudged(leaf.receiptHash, leaf.leafIndex));
         require(finding.fault != Fault.None, RefereeScoreCorrect(finding.dot, finding.score));
-        judged[leaf.leafIndex] = keccak256(abi.encode(leaf));
+        judged[leaf.leafIndex] = epoch == 0 ? keccak256(abi.encode(leaf)) : WITHHELD;
         uint256 slashedWei = staking.slash(Locks.serving(claim.provider), msg.sender, leaf.client);
         emit ScoreJudged(
             leaf.receiptHash,
@@ -105,35 +118,20 @@ contract Referee is ReceiptVerdicts {
             leaf.amountWei,
             leaf.client,
             finding.fault,
-            slashedWei
+            slashedWei,
+            epoch
         );
     }
 
-    function _withhold(JudgedLeaf memory leaf, uint64 epoch, uint256 receiptIndex, bytes32[] calldata proof)
-        private
-    {
-        (bytes32 root, uint32 count) = epochs.receiptsOf(epoch);
-        require(
-            MerkleTree.verify(root, MerkleTree.leaf(abi.encode(leaf.receiptHash)), receiptIndex, count, proof),
-            RefereeReceiptNotAnchored(leaf.receiptHash, epoch, receiptIndex)
-        );
-        _judged[leaf.receiptHash][leaf.leafIndex] = WITHHELD;
-        emit LeafWithheld(leaf.receiptHash, leaf.leafIndex, epoch);
-        epochs.withhold(leaf.contributor, leaf.amountWei, leaf.client);
-    }
-
-    function _find(Finding memory finding, ScoreEvidence.Claim memory claim, bytes calldata evidence)
-        private
-        view
-    {
-        claim.head(evidence, ANSWER_TYPE);
+    function _find(Finding memory finding, ScoreEvidence.Claim memory claim, uint256 from) private view {
+        claim.head(from, ANSWER_TYPE);
         (claim.adapterId, claim.sketchRoot, claim.sketchCount) = models.sketchesAt(uint32(claim.adapterIndex));
         // Of a leaf that names no record only its signer knows the dot product.
         require(
             claim.names() || claim.form & ScoreEvidence.PLAIN != 0, RefereeEvidenceForm(claim.form)
         );
         require(claim.leafIndex < claim.scoreCount, RefereeLeafOutside(claim.leafIndex, claim.scoreCount));
-        claim.tail(evidence);
+        claim.tail(from);
         bytes calldata query = claim.query();
         finding.queryNorm = uint256(Int8Dot.dot(query, query));
         if (claim.names()) finding.dot = Int8Dot.dot(query, claim.sketch());

@@ -39,8 +39,8 @@ abstract contract RefereeBase is IReferee, EIP712 {
     }
 
     /// @notice Records the hash of evidence that its sender will show in a later block.
-    /// @param commitment hash('openledger/evidence/1', sender, keccak256(evidence)), the evidence as ABI-encoded arguments
-    /// of the function that will judge it.
+    /// @param commitment hash('openledger/evidence/1', sender, keccak256(evidence)), the evidence as everything behind
+    /// the selector of the call that will judge it.
     function commitEvidence(bytes32 commitment) external {
         require(evidenceBlock[commitment] == 0, RefereeEvidenceKnown(commitment));
         evidenceBlock[commitment] = block.number;

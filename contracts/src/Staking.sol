@@ -7,14 +7,15 @@ import {IStaking} from "./interfaces/IStaking.sol";
 import {StakeHistory} from "./StakeHistory.sol";
 import {WorkerKeys} from "./WorkerKeys.sol";
 import {Locks} from "./libraries/Locks.sol";
+import {PackedLock} from "./libraries/PackedLock.sol";
 import {SlashWindow} from "./libraries/SlashWindow.sol";
 import {StakeTree} from "./libraries/StakeTree.sol";
 
 /// @title Stake: free, locked under a lock id, or thawing
-/// @notice A lock is one task's or one provider's serving bond and is never counted twice. Only free stake thaws. Slashed
-/// stake is divided by Parameters: credits for challenger and requester, the rest stays here for good and is counted
-/// as burned. An owner may name a worker key: it works and answers with the owner's stake, and can never take it out. Buckets: free + locked + thawing + credits + burned = everything that was ever paid in and not paid out.
-contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
+/// @notice A lock is one task's or one provider's serving bond and is never counted twice. Only free stake thaws. Slashed stake is divided by Parameters:
+/// credits for challenger and requester, the rest stays here for good and is counted as burned. An owner may name a worker key: it works and answers with the owner's stake, and can never take it out. Buckets: free + locked + thawing + credits + burned = everything that was ever paid in and not paid out.
+contract Staking is IStaking, WorkerKeys, StakeHistory, Credits {
+    using PackedLock for PackedLock.Packed;
     using SlashWindow for SlashWindow.Window;
     using StakeTree for StakeTree.Tree;
     using StakeTree for StakeTree.Omitted;
@@ -32,13 +33,14 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
     address public immutable epochs;
     address public immutable datanets;
 
+    // The first slot is what a slash needs; 2^120 wei are more than there ever are.
     struct Holding {
-        uint128 freeWei;
-        uint128 lockedWei;
+        uint120 freeWei;
+        uint120 lockedWei;
+        uint8 roles;
         uint128 thawingWei;
         uint64 thawReadyAt;
         uint64 servingExitAt;
-        uint8 roles;
         // Place in the list of stakers, from 1; 0 when not listed.
         uint32 position;
         // Place in the tree of verifiers, from 1 and for ever; 0 before the first weight.
@@ -47,8 +49,10 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
         uint64 weight;
     }
 
+    /// @notice Stake that was destroyed; no function pays it out. It shares a slot with the sum of credits before it.
+    uint128 public burnedWei;
     mapping(address account => Holding) private _holdings;
-    mapping(bytes32 lockId => Lock) private _locks;
+    mapping(bytes32 lockId => PackedLock.Packed) private _locks;
     // Weights of listed verifiers, at every block.
     StakeTree.Tree private _tree;
     address[] private _seats;
@@ -56,16 +60,12 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
 
     uint128 public freeTotalWei;
     uint128 public thawingTotalWei;
-    // A slash moves from the one to the other, in one slot.
-    uint128 public lockedTotalWei;
-    /// @notice Stake that was destroyed; no function pays it out.
-    uint128 public burnedWei;
-    // What faults took lately.
+    // What is locked, and what faults took lately: a slash moves from the one to the other, in one slot.
     SlashWindow.Window private _slashed;
 
     constructor(IParameters parameters_, address taskEscrow_, address referee_, address epochs_, address datanets_) {
         // So that the first slash pays no more for its slot than any other.
-        _slashed.startedAt = uint64(block.timestamp);
+        _slashed.startedAt = uint40(block.timestamp);
         parameters = parameters_;
         taskEscrow = taskEscrow_;
         referee = referee_;
@@ -79,7 +79,7 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
     function deposit() external payable {
         require(msg.value > 0, StakingAmountZero());
         address owner = ownerOf(msg.sender);
-        _holdings[owner].freeWei += uint128(msg.value);
+        _holdings[owner].freeWei += uint120(msg.value);
         freeTotalWei += uint128(msg.value);
         emit Deposited(owner, msg.value);
         require(_changed(owner), StakingListFull(_stakers.length));
@@ -91,7 +91,7 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
         require(amountWei > 0, StakingAmountZero());
         require(amountWei <= holding.freeWei, StakingFreeShort(msg.sender, amountWei, holding.freeWei));
         uint64 readyAt = uint64(block.timestamp + parameters.timing().thawSeconds);
-        holding.freeWei -= uint128(amountWei);
+        holding.freeWei -= uint120(amountWei);
         holding.thawingWei += uint128(amountWei);
         holding.thawReadyAt = readyAt;
         freeTotalWei -= uint128(amountWei);
@@ -170,8 +170,7 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
     function raise(address account, bytes32 lockId, uint256 amountWei) external {
         require(msg.sender == epochs, StakingUnauthorised(msg.sender));
         address owner = _acting(account);
-        uint256 heldWei = _locks[lockId].amountWei;
-        if (heldWei >= amountWei) return;
+        if (_locks[lockId].amountWei() >= amountWei) return;
         _unlock(lockId);
         _lock(owner, lockId, amountWei);
     }
@@ -188,8 +187,9 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
     /// @notice Takes part of a lock: half to the beneficiary's credits, half (and an odd wei) burned.
     function forfeit(bytes32 lockId, uint256 amountWei, address beneficiary) external {
         require(msg.sender == taskEscrow, StakingUnauthorised(msg.sender));
-        Lock storage held = _locks[lockId];
-        require(amountWei <= held.amountWei, StakingLockShort(lockId, amountWei, held.amountWei));
+        PackedLock.Packed storage held = _locks[lockId];
+        uint256 heldWei = held.amountWei();
+        require(amountWei <= heldWei, StakingLockShort(lockId, amountWei, heldWei));
         address owner = held.owner;
         _take(owner, held, amountWei);
         uint256 halfWei = amountWei / 2;
@@ -219,14 +219,15 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
     {
         require(msg.sender == referee, StakingUnauthorised(msg.sender));
         IParameters.Slashing memory rules = parameters.slashing();
-        Lock storage held = _locks[lockId];
+        PackedLock.Packed storage held = _locks[lockId];
         Holding storage holding = _holdings[held.owner];
         uint256 stakeWei = uint256(holding.freeWei) + holding.lockedWei + holding.thawingWei;
         amountWei = _slash(lockId, challenger, requester, rules);
-        if (held.slashedWhole || block.timestamp > held.slashedAt + parameters.timing().thawSeconds) {
+        Lock memory lock_ = held.unpacked();
+        if (lock_.slashedWhole || block.timestamp > lock_.slashedAt + parameters.timing().thawSeconds) {
             return amountWei;
         }
-        held.slashedWhole = true;
+        held.slashWhole();
         return amountWei + _slashCorrelated(held.owner, stakeWei, challenger, requester, rules);
     }
 
@@ -240,7 +241,7 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
     /// @notice Share of its stake, in PPM, that a fault costs now that is no accident: the base, and a multiple of the share
     /// of all stake that was lost to faults within the window.
     function correlationFraction() external view returns (uint256) {
-        return _correlation(parameters.slashing());
+        return _slashed.fraction(parameters.slashing(), uint256(freeTotalWei) + thawingTotalWei);
     }
 
     function servingLockId(address account) public pure returns (bytes32) {
@@ -248,7 +249,7 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
     }
 
     function getLock(bytes32 lockId) external view returns (Lock memory) {
-        return _locks[lockId];
+        return _locks[lockId].unpacked();
     }
 
     /// @notice The stake that an account works with, and the serving bond of the key that signs; none for a retired key.
@@ -256,7 +257,7 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
         address owner = ownerOf(account);
         address worker = workerOf(owner);
         if (account != owner && account != worker) {
-            state.servingLockWei = _locks[servingLockId(account)].amountWei;
+            state.servingLockWei = uint128(_locks[servingLockId(account)].amountWei());
             state.servingExitAt = _holdings[account].servingExitAt;
             return state;
         }
@@ -266,7 +267,7 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
             lockedWei: holding.lockedWei,
             thawingWei: holding.thawingWei,
             stakeWei: holding.freeWei + holding.lockedWei,
-            servingLockWei: _locks[servingLockId(worker)].amountWei,
+            servingLockWei: uint128(_locks[servingLockId(worker)].amountWei()),
             thawReadyAt: holding.thawReadyAt,
             servingExitAt: _holdings[worker].servingExitAt,
             roles: holding.roles,
@@ -285,6 +286,11 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
     function weightAt(address account, uint256 blockNumber) external view returns (uint256) {
         uint256 seat = _holdings[ownerOf(account)].seat;
         return seat == 0 ? 0 : _tree.weightAt(seat - 1, blockNumber);
+    }
+
+    /// @notice Sum of all locks, in wei.
+    function lockedTotalWei() external view returns (uint256) {
+        return _slashed.lockedWei;
     }
 
     function stakerCount() external view returns (uint256) {
@@ -337,7 +343,7 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
 
     /// @notice Sum of all buckets, in wei.
     function accountedWei() external view returns (uint256) {
-        return uint256(freeTotalWei) + lockedTotalWei + thawingTotalWei + creditsTotalWei + burnedWei;
+        return uint256(freeTotalWei) + _slashed.lockedWei + thawingTotalWei + creditsTotalWei + burnedWei;
     }
 
     // ---------------------------------------------------------------- inside
@@ -348,7 +354,7 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
     }
 
     function _requestServingExit(address account) private {
-        require(_locks[servingLockId(account)].amountWei > 0, StakingNotServing(account));
+        require(_locks[servingLockId(account)].amountWei() > 0, StakingNotServing(account));
         uint64 exitAt = uint64(block.timestamp + parameters.timing().thawSeconds);
         _holdings[account].servingExitAt = exitAt;
         emit ServingExitRequested(account, exitAt);
@@ -356,32 +362,33 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
 
     function _lock(address owner, bytes32 lockId, uint256 amountWei) private {
         Holding storage holding = _holdings[owner];
-        require(_locks[lockId].amountWei == 0, StakingLockExists(lockId));
+        require(_locks[lockId].amountWei() == 0, StakingLockExists(lockId));
+        require(amountWei < PackedLock.LIMIT, StakingLockTooLarge(lockId, amountWei));
         require(amountWei <= holding.freeWei, StakingFreeShort(owner, amountWei, holding.freeWei));
-        holding.freeWei -= uint128(amountWei);
-        holding.lockedWei += uint128(amountWei);
+        holding.freeWei -= uint120(amountWei);
+        holding.lockedWei += uint120(amountWei);
         freeTotalWei -= uint128(amountWei);
-        lockedTotalWei += uint128(amountWei);
-        _locks[lockId] = Lock(owner, uint128(amountWei), 0, false);
+        _slashed.lockedWei += uint104(amountWei);
+        _locks[lockId] = PackedLock.Packed(owner, uint96(amountWei));
         emit Locked(lockId, owner, amountWei);
     }
 
     function _unlock(bytes32 lockId) private returns (uint256 amountWei) {
-        Lock storage held = _locks[lockId];
-        amountWei = held.amountWei;
+        PackedLock.Packed storage held = _locks[lockId];
+        amountWei = held.amountWei();
         if (amountWei == 0) return 0;
         address owner = held.owner;
         _take(owner, held, amountWei);
-        _holdings[owner].freeWei += uint128(amountWei);
+        _holdings[owner].freeWei += uint120(amountWei);
         freeTotalWei += uint128(amountWei);
         emit Unlocked(lockId, owner, amountWei);
     }
 
     /// @dev Removes stake from a lock; the caller books where it goes.
-    function _take(address owner, Lock storage held, uint256 amountWei) private {
-        held.amountWei -= uint128(amountWei);
-        _holdings[owner].lockedWei -= uint128(amountWei);
-        lockedTotalWei -= uint128(amountWei);
+    function _take(address owner, PackedLock.Packed storage held, uint256 amountWei) private {
+        held.state -= uint96(amountWei);
+        _holdings[owner].lockedWei -= uint120(amountWei);
+        _slashed.lockedWei -= uint104(amountWei);
     }
 
     /// @dev The list and the tree follow by settle: what a verdict costs must not grow with the number of verifiers.
@@ -389,12 +396,12 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
         private
         returns (uint256 amountWei)
     {
-        Lock storage held = _locks[lockId];
-        amountWei = held.amountWei;
+        PackedLock.Packed storage held = _locks[lockId];
+        amountWei = held.amountWei();
         if (amountWei == 0) return 0;
         address owner = held.owner;
         _take(owner, held, amountWei);
-        held.slashedAt = uint64(block.timestamp);
+        held.slash();
         _divide(lockId, owner, amountWei, challenger, requester, rules);
     }
 
@@ -406,13 +413,13 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
         IParameters.Slashing memory rules
     ) private returns (uint256 amountWei) {
         Holding storage holding = _holdings[owner];
-        amountWei = stakeWei * _correlation(rules) / ONE;
+        amountWei = stakeWei * _slashed.fraction(rules, uint256(freeTotalWei) + thawingTotalWei) / ONE;
         uint256 freeWei = amountWei < holding.freeWei ? amountWei : holding.freeWei;
         uint256 thawingWei = amountWei - freeWei;
         if (thawingWei > holding.thawingWei) thawingWei = holding.thawingWei;
         amountWei = freeWei + thawingWei;
         if (amountWei == 0) return 0;
-        holding.freeWei -= uint128(freeWei);
+        holding.freeWei -= uint120(freeWei);
         holding.thawingWei -= uint128(thawingWei);
         freeTotalWei -= uint128(freeWei);
         thawingTotalWei -= uint128(thawingWei);
@@ -433,18 +440,12 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
         uint256 restWei = amountWei - challengerWei - requesterWei;
         burnedWei += uint128(restWei);
         _slashed.add(amountWei, rules.windowSeconds);
-        _credit(challenger, challengerWei);
-        _credit(requester, requesterWei);
+        // Slashed says what each is given.
+        credits[challenger] += challengerWei;
+        if (requesterWei > 0) credits[requester] += requesterWei;
+        creditsTotalWei += uint128(challengerWei + requesterWei);
         emit Slashed(lockId, owner, challenger, requester, amountWei, challengerWei, requesterWei, restWei);
         _emitChanged(owner);
-    }
-
-    function _correlation(IParameters.Slashing memory rules) private view returns (uint256 ppm) {
-        uint256 lostWei = _slashed.sum(rules.windowSeconds);
-        uint256 allWei = lostWei + freeTotalWei + lockedTotalWei + thawingTotalWei;
-        ppm = rules.correlationBasePpm;
-        if (lostWei > 0) ppm += rules.correlationPpm * lostWei / allWei;
-        if (ppm > ONE) ppm = ONE;
     }
 
     /// @dev Announces what an account's stake and roles are now, and settles them.
@@ -463,17 +464,16 @@ contract Staking is IStaking, Credits, WorkerKeys, StakeHistory {
     function _settle(address account) private returns (bool fits) {
         fits = _list(account);
         Holding storage holding = _holdings[account];
-        _record(account, holding.position > 0 ? uint256(holding.freeWei) + holding.lockedWei : 0);
-        bool counts = holding.position > 0 && holding.roles & VERIFIER != 0;
-        uint256 weight = counts ? (uint256(holding.freeWei) + holding.lockedWei) / WEIGHT_WEI : 0;
-        uint256 previous = holding.weight;
-        if (weight == previous) return fits;
+        uint256 stakeWei = holding.position > 0 ? uint256(holding.freeWei) + holding.lockedWei : 0;
+        _record(account, stakeWei);
+        uint256 weight = holding.roles & VERIFIER != 0 ? stakeWei / WEIGHT_WEI : 0;
+        if (weight == holding.weight) return fits;
         if (holding.seat == 0) {
             _seats.push(account);
             holding.seat = uint32(_seats.length);
         }
         // The tree refuses what does not fit in 56 bits.
-        _tree.set(holding.seat - 1, previous, weight);
+        _tree.set(holding.seat - 1, holding.weight, weight);
         holding.weight = uint64(weight);
     }
 

@@ -58,7 +58,8 @@ contract CorrelationTest is Evidence {
             staking.requestThaw(thawWei);
         }
         freeWei -= thawWei;
-        uint256 lostWei = bound(lost, 10 ether, 2_000 ether) + LOCK_WEI;
+        // The window counts in millionths of an OPEN, rounded up.
+        uint256 lostWei = (bound(lost, 10 ether, 2_000 ether) + 1e12 - 1) / 1e12 * 1e12 + LOCK_WEI;
         uint256 stakeWei = freeWei + thawWei + taskWei + LOCK_WEI;
         uint256 ppm = BASE + 3 * ONE * lostWei / (lostWei + 500 ether + stakeWei - LOCK_WEI);
         uint256 share = stakeWei * (ppm > ONE ? ONE : ppm) / ONE;
@@ -115,6 +116,30 @@ contract CorrelationTest is Evidence {
         same(staking.correlationFraction(), BASE + 3 * ONE * 50 / 1150, "three quarters of the earlier");
         vm.warp(start + 2 * _window());
         same(staking.correlationFraction(), BASE + 3 * ONE * 20 / 1120, "the later only");
+    }
+
+    /// @dev However much falls, the window neither overflows nor hides it: from some sum on everything is taken.
+    function test_theWindowStaysWhereItIsBeyondItsLargestSum() external {
+        uint256 mostWei = (2 ** 56 - 1) * 1e12;
+        vm.deal(OTHER, 40 * mostWei);
+        vm.prank(OTHER);
+        staking.deposit{value: 40 * mostWei}();
+        vm.startPrank(address(tasks));
+        staking.lock(OTHER, "first", mostWei / 2);
+        staking.lock(OTHER, "second", mostWei / 2);
+        staking.lock(OTHER, "third", mostWei / 2);
+        staking.slash("first", CHALLENGER, OTHER);
+        uint256 leftWei = uint256(staking.freeTotalWei()) + staking.lockedTotalWei() + mostWei / 2;
+        same(staking.correlationFraction(), BASE + 3 * ONE * (mostWei / 2) / leftWei, "what fell");
+        staking.slash("second", CHALLENGER, OTHER);
+        staking.slash("third", CHALLENGER, OTHER);
+        vm.stopPrank();
+        leftWei = uint256(staking.freeTotalWei()) + staking.lockedTotalWei() + mostWei;
+        same(staking.correlationFraction(), BASE + 3 * ONE * mostWei / leftWei, "the most that it counts");
+        same(address(staking).balance, staking.accountedWei(), "balance");
+        same(staking.lockedTotalWei(), staking.getLock(staking.servingLockId(_provider())).amountWei, "locked");
+        vm.warp(vm.getBlockTimestamp() + 2 * _window());
+        same(staking.correlationFraction(), BASE, "gone");
     }
 
     function testFuzz_whoIsItsOwnClientAndChallengerGetsHalfAtMost(uint96 more, uint96 lost) external {

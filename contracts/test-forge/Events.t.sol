@@ -91,8 +91,6 @@ contract EventsTest is Training {
         uint256 restWei = 20 ether - takenWei;
         (uint256 challengerWei, uint256 requesterWei) = (restWei * 40 / 100, restWei / 10);
         vm.expectEmit(address(staking));
-        emit Credits.Credited(OTHER, challengerWei);
-        vm.expectEmit(address(staking));
         emit IStaking.Slashed(
             "lock",
             ACTOR,

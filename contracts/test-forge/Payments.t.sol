@@ -383,6 +383,27 @@ contract PaymentsTest is World {
         same(epochs.accountedWei(), address(epochs).balance, "accounted");
     }
 
+    /// @dev Behind an open one for the same client a withholding adds to it, unless that does not fit; sums saturate.
+    function testFuzz_withhold_addsToTheLastOfItsClient(uint96 first, uint96 second, bool same_) external {
+        vm.assume(first > 0 && second > 0);
+        address other = same_ ? address(0xe1) : address(0xe2);
+        vm.startPrank(address(referee));
+        epochs.withhold(PAID, first, address(0xe1));
+        epochs.withhold(PAID, second, other);
+        vm.stopPrank();
+        uint256 sumWei = uint256(first) + second;
+        IEpochs.Withholding[] memory open = epochs.getWithholdings(PAID);
+        if (same_ && sumWei <= type(uint96).max) {
+            same(open.length, 1, "one");
+            check(open[0].client == other && open[0].amountWei == sumWei, "of both");
+        } else {
+            same(open.length, 2, "two");
+            check(open[0].client == address(0xe1) && open[0].amountWei == first, "the first");
+            check(open[1].client == other && open[1].amountWei == second, "the second");
+        }
+        same(epochs.withheldWei(PAID), sumWei > type(uint96).max ? type(uint96).max : sumWei, "withheld");
+    }
+
     function testFuzz_fundAndWithhold_areNoStrangers(address stranger) external {
         vm.assume(stranger != address(referee) && stranger != address(inference));
         vm.deal(stranger, 1 ether);

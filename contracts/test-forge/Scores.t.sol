@@ -33,12 +33,13 @@ contract ScoresTest is Evidence {
 
     function _finds(ScoreEvidence memory evidence, IReferee.Fault fault) private {
         bytes memory packed = Packing.pack(evidence);
-        IReferee.Finding memory finding = referee.findScore(packed);
+        IReferee.Finding memory finding = findScore(packed);
         check(finding.fault == fault, "fault");
         check(finding.signer == vm.addr(PROVIDER_KEY), "signer");
         check(finding.receiptHash == referee.receiptHashOf(evidence.receipt), "receipt");
-        finding = referee.findScore(Packing.pack(evidence, Packing.PLAIN));
+        finding = findScore(Packing.pack(evidence, Packing.PLAIN));
         check(finding.fault == fault && finding.signer == vm.addr(PROVIDER_KEY), "by the answer's hash");
+        check(referee.stateOf(finding.receiptHash, 0) == IReferee.LeafState.Unjudged, "not judged yet");
         if (fault == IReferee.Fault.None) return;
         challenge(CHALLENGER, packed);
         check(referee.stateOf(finding.receiptHash, 0) == IReferee.LeafState.Judged, "judged");
@@ -149,10 +150,10 @@ contract ScoresTest is Evidence {
         evidence.leaf.score = score;
         evidence.leaf.amountWei = amountWei;
         evidence = _signed(evidence);
-        IReferee.Finding memory long = referee.findScore(Packing.pack(evidence));
-        IReferee.Finding memory short = referee.findScore(Packing.pack(evidence, Packing.OPEN));
+        IReferee.Finding memory long = findScore(Packing.pack(evidence));
+        IReferee.Finding memory short = findScore(Packing.pack(evidence, Packing.OPEN));
         check(keccak256(abi.encode(long)) == keccak256(abi.encode(short)), "open");
-        short = referee.findScore(Packing.pack(evidence, 0));
+        short = findScore(Packing.pack(evidence, 0));
         check(keccak256(abi.encode(long)) == keccak256(abi.encode(short)), "by the answer's hash");
         check((long.fault == IReferee.Fault.None) == (score == 65_536), "fault");
     }
@@ -161,13 +162,13 @@ contract ScoresTest is Evidence {
     function testFuzz_evidence_noByteCanBeChanged(uint256 place, uint8 difference, bool plain) external {
         vm.assume(difference != 0);
         bytes memory packed = Packing.pack(_answer(1), Packing.OPEN | (plain ? Packing.PLAIN : 0));
-        check(referee.findScore(packed).fault == IReferee.Fault.Score, "as it was");
+        check(findScore(packed).fault == IReferee.Fault.Score, "as it was");
         place = bound(place, 0, packed.length - 1);
         packed[place] = bytes1(uint8(packed[place]) ^ difference);
-        commitTo(CHALLENGER, abi.encode(packed));
+        commitTo(CHALLENGER, packed);
         vm.prank(CHALLENGER);
         vm.expectRevert();
-        referee.challengeScore(packed);
+        showScore(packed);
     }
 
     function testFuzz_evidence_hasOneLength(uint256 length, bool plain) external {
@@ -178,62 +179,62 @@ contract ScoresTest is Evidence {
         bool isLonger = other.length > packed.length;
         if (isLonger) vm.expectPartialRevert(IReferee.RefereeEvidenceLength.selector);
         else vm.expectRevert();
-        referee.findScore(other);
+        findScore(other);
     }
 
     function test_evidence_mustStandWhereItSays() external {
         ScoreEvidence memory evidence = _answer(1);
         evidence.leafIndex = 1;
         vm.expectPartialRevert(IReferee.RefereeLeafOutside.selector);
-        referee.findScore(Packing.pack(evidence));
+        findScore(Packing.pack(evidence));
         evidence = _answer(1);
         evidence.leaf.amountWei++;
         vm.expectPartialRevert(IReferee.RefereeReceiptSignerMismatch.selector);
-        referee.findScore(Packing.pack(evidence));
+        findScore(Packing.pack(evidence));
         evidence = _answer(1);
         evidence.sketchLeaf.cluster++;
         vm.expectPartialRevert(IReferee.RefereeSketchProofInvalid.selector);
-        referee.findScore(Packing.pack(evidence));
+        findScore(Packing.pack(evidence));
         evidence = _answer(1);
         evidence.sketchLeaf.norm++;
         vm.expectPartialRevert(IReferee.RefereeSketchProofInvalid.selector);
-        referee.findScore(Packing.pack(evidence));
+        findScore(Packing.pack(evidence));
         evidence = _answer(1);
         evidence.querySketch[0] = 0x01;
         vm.expectPartialRevert(IReferee.RefereeReceiptSignerMismatch.selector);
-        referee.findScore(Packing.pack(evidence));
+        findScore(Packing.pack(evidence));
     }
 
     function testFuzz_evidence_hasAKnownForm(uint8 form) external {
         bytes memory packed = Packing.pack(_answer(1));
         packed[0] = bytes1(uint8(bound(form, 4, 255)));
         vm.expectPartialRevert(IReferee.RefereeEvidenceForm.selector);
-        referee.findScore(packed);
+        findScore(packed);
         packed = Packing.pack(_answer(1), Packing.PLAIN);
-        commitTo(CHALLENGER, abi.encode(packed));
+        commitTo(CHALLENGER, packed);
         vm.prank(CHALLENGER);
         vm.expectPartialRevert(IReferee.RefereeEvidenceForm.selector);
-        referee.challengeScore(packed);
+        showScore(packed);
         // Without a record the signer alone knows the dot product, so that the leaf cannot be short.
         ScoreEvidence memory evidence = _answer(1);
         evidence.leaf.sketchIndex = 1;
         vm.expectPartialRevert(IReferee.RefereeEvidenceForm.selector);
-        referee.findScore(Packing.pack(evidence, Packing.OPEN));
+        findScore(Packing.pack(evidence, Packing.OPEN));
     }
 
     function test_evidence_aLeafIsJudgedOnce() external {
         bytes memory packed = Packing.pack(_answer(1));
         challenge(CHALLENGER, packed);
-        commitTo(address(0xc5), abi.encode(packed));
+        commitTo(address(0xc5), packed);
         vm.prank(address(0xc5));
         vm.expectPartialRevert(IReferee.RefereeAlreadyJudged.selector);
-        referee.challengeScore(packed);
+        showScore(packed);
         // Nor in its other form.
         packed = Packing.pack(_answer(1), Packing.OPEN);
-        commitTo(address(0xc5), abi.encode(packed));
+        commitTo(address(0xc5), packed);
         vm.prank(address(0xc5));
         vm.expectPartialRevert(IReferee.RefereeAlreadyJudged.selector);
-        referee.challengeScore(packed);
+        showScore(packed);
     }
 
     /// @dev A commitment is used up by the verdict; until then nothing spends it.
@@ -242,7 +243,7 @@ contract ScoresTest is Evidence {
         challenge(CHALLENGER, packed);
         vm.prank(CHALLENGER);
         vm.expectPartialRevert(IReferee.RefereeEvidenceNotCommitted.selector);
-        referee.challengeScore(packed);
+        showScore(packed);
     }
 
     // ---------------------------------------------------------------- withholding
@@ -285,13 +286,24 @@ contract ScoresTest is Evidence {
         evidence = _signed(evidence);
         bytes memory packed = Packing.pack(evidence);
         _anchor(evidence);
-        commitTo(CHALLENGER, abi.encode(packed, uint64(1), uint256(1), new bytes32[](0)));
+        bytes memory shown = abi.encodePacked(uint32(1), uint32(1), uint32(1), packed);
+        vm.expectPartialRevert(IReferee.RefereeReceiptOutside.selector);
+        showAnchoredScore(shown);
+        // Of two receipts, and of an epoch that there is not.
+        shown = abi.encodePacked(uint32(1), uint32(1), uint32(2), bytes32(0), packed);
+        commitTo(CHALLENGER, shown);
         vm.prank(CHALLENGER);
         vm.expectPartialRevert(IReferee.RefereeReceiptNotAnchored.selector);
-        referee.challengeAnchoredScore(packed, 1, 1, new bytes32[](0));
-        commitTo(CHALLENGER, abi.encode(packed, uint64(1), uint256(0), new bytes32[](0)));
+        showAnchoredScore(shown);
+        shown = abi.encodePacked(uint32(2), uint32(0), uint32(1), packed);
+        commitTo(CHALLENGER, shown);
         vm.prank(CHALLENGER);
-        referee.challengeAnchoredScore(packed, 1, 0, new bytes32[](0));
+        vm.expectPartialRevert(IReferee.RefereeReceiptNotAnchored.selector);
+        showAnchoredScore(shown);
+        shown = abi.encodePacked(uint32(1), uint32(0), uint32(1), packed);
+        commitTo(CHALLENGER, shown);
+        vm.prank(CHALLENGER);
+        showAnchoredScore(shown);
         same(bondWei(), 0, "bond");
         _isWithheld(judgedLeaf(evidence));
     }

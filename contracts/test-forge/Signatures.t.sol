@@ -48,10 +48,10 @@ contract SignaturesTest is World {
     function testFuzz_aRightScoreCostsNothing(uint256 number) external {
         ScoreEvidence memory evidence =
             answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), number, 0);
-        commitTo(CHALLENGER, abi.encode(Packing.pack(evidence)));
+        commitTo(CHALLENGER, Packing.pack(evidence));
         vm.prank(CHALLENGER);
         vm.expectPartialRevert(IReferee.RefereeScoreCorrect.selector);
-        referee.challengeScore(Packing.pack(evidence));
+        showScore(Packing.pack(evidence));
     }
 
     function testFuzz_aReceiptOfAnotherChainProvesNothing(uint64 chain) external {
@@ -61,7 +61,7 @@ contract SignaturesTest is World {
             answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), 1, 1);
         vm.chainId(home);
         vm.expectPartialRevert(IReferee.RefereeReceiptSignerMismatch.selector);
-        referee.findScore(Packing.pack(evidence));
+        findScore(Packing.pack(evidence));
     }
 
     function testFuzz_aReceiptOfAnotherRefereeProvesNothing(bytes32 salt) external {
@@ -70,17 +70,17 @@ contract SignaturesTest is World {
         Referee other = new Referee{salt: salt}(parameters, staking, models, epochs);
         evidence.signature = signature(PROVIDER_KEY, other.receiptDigest(evidence.receipt));
         vm.expectPartialRevert(IReferee.RefereeReceiptSignerMismatch.selector);
-        referee.findScore(Packing.pack(evidence));
+        findScore(Packing.pack(evidence));
     }
 
     function testFuzz_copiedEvidenceIsUseless(address thief) external {
         vm.assume(thief != CHALLENGER);
         ScoreEvidence memory evidence =
             answer(PROVIDER_KEY, vm.addr(CLIENT_KEY), vm.addr(41), 1, 1);
-        commitTo(CHALLENGER, abi.encode(Packing.pack(evidence)));
+        commitTo(CHALLENGER, Packing.pack(evidence));
         vm.prank(thief);
         vm.expectPartialRevert(IReferee.RefereeEvidenceNotCommitted.selector);
-        referee.challengeScore(Packing.pack(evidence));
+        showScore(Packing.pack(evidence));
     }
 
     function testFuzz_aJudgedLeafIsNotWithheldByAnEpochWithoutItsReceipt(bytes32 root, uint32 count) external {

@@ -75,6 +75,19 @@ contract StakingTest is World {
         same(address(staking).balance, staking.accountedWei(), "balance");
     }
 
+    function testFuzz_aLockIsBelowTheLargest(uint120 amount) external {
+        uint256 amountWei = bound(amount, 1, 1 << 96);
+        vm.deal(OWNER, 1 << 96);
+        vm.prank(OWNER);
+        staking.deposit{value: 1 << 96}();
+        vm.prank(address(tasks));
+        if (amountWei >= 1 << 95) vm.expectPartialRevert(IStaking.StakingLockTooLarge.selector);
+        staking.lock(OWNER, LOCK, amountWei);
+        same(staking.lockedTotalWei(), amountWei < 1 << 95 ? amountWei : 0, "locked");
+        same(staking.getLock(LOCK).amountWei, staking.lockedTotalWei(), "the lock");
+        same(address(staking).balance, staking.accountedWei(), "balance");
+    }
+
     function testFuzz_aForfeitCannotExceedItsLock(uint96 locked, uint96 taken) external {
         uint256 lockWei = bound(locked, 1, 100 ether);
         uint256 takenWei = bound(taken, 0, 200 ether);

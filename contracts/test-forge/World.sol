@@ -163,9 +163,36 @@ abstract contract World is Base {
 
     /// @dev Commits to evidence, waits as long as it must, and shows it.
     function challenge(address challenger, bytes memory packed) internal {
-        commitTo(challenger, abi.encode(packed));
+        commitTo(challenger, packed);
         vm.prank(challenger);
-        referee.challengeScore(packed);
+        showScore(packed);
+    }
+
+    function showScore(bytes memory packed) internal {
+        _show(abi.encodePacked(IReferee.challengeScore.selector, packed));
+    }
+
+    /// @param shown A receipt's place, and evidence behind it.
+    function showAnchoredScore(bytes memory shown) internal {
+        _show(abi.encodePacked(IReferee.challengeAnchoredScore.selector, shown));
+    }
+
+    function findScore(bytes memory packed) internal view returns (IReferee.Finding memory) {
+        (bool found, bytes memory data) =
+            address(referee).staticcall(abi.encodePacked(IReferee.findScore.selector, packed));
+        if (!found) _revertWith(data);
+        return abi.decode(data, (IReferee.Finding));
+    }
+
+    function _show(bytes memory call) private {
+        (bool shown, bytes memory data) = address(referee).call(call);
+        if (!shown) _revertWith(data);
+    }
+
+    function _revertWith(bytes memory data) private pure {
+        assembly ("memory-safe") {
+            revert(add(data, 0x20), mload(data))
+        }
     }
 
     /// @dev What the referee keeps the hash of when it judges this leaf.

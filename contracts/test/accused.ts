@@ -6,6 +6,7 @@ import { judgedLeaf, type ScoreEvidence } from '#protocol';
 import { Reverted, startChain } from '../harness.ts';
 import {
   evidenceOf,
+  findScore,
   packedOf,
   type Receipt,
   recordOf,
@@ -87,8 +88,8 @@ export async function proveAgainst(served: Served, index: number): Promise<Score
 }
 /** What the contract finds, with the answer open or by its hash. */
 export async function find(evidence: ScoreEvidence) {
-  const open = await Referee.findScore(packedOf(evidence));
-  assert.deepEqual(await Referee.findScore(packedOf(evidence, 'hash')), open);
+  const open = await findScore(chain, packedOf(evidence));
+  assert.deepEqual(await findScore(chain, packedOf(evidence, 'hash')), open);
   return open;
 }
 export const leafOf = ({ receipt, leaf, leafIndex }: ScoreEvidence) =>

@@ -22,8 +22,15 @@ import {
   squaredNorm,
   toHex,
 } from '#crypto';
-import { packScoreEvidence, type ScoreEvidence, type SketchLeaf } from '#protocol';
-import { encodeEvidence, evidenceCommitment, type JudgingFunction } from '../evidence.ts';
+import {
+  packReceiptPlace,
+  packScoreEvidence,
+  type ReceiptPlace,
+  type ScoreEvidence,
+  type SketchLeaf,
+} from '#protocol';
+import { decodeResult } from '../connect.ts';
+import { evidenceCommitment, type ScoreFunction, scoreCall } from '../evidence.ts';
 import type { Chain } from '../harness.ts';
 import { OPEN_WEI } from '../presets.ts';
 import { domainOf, siblings } from './fixtures.ts';
@@ -224,16 +231,21 @@ export function evidenceOf(served: Served, index: number, signature: string): Sc
   };
 }
 
-/** Commits to what a function of the Referee will judge. */
-export async function commitEvidence<F extends JudgingFunction>(
-  chain: Chain,
-  challenger: Wallet,
-  fn: F,
-  args: Parameters<typeof encodeEvidence<F>>[1],
-): Promise<string> {
-  const commitment = evidenceCommitment(challenger.address, encodeEvidence(fn, args));
+/** Commits to evidence, and gives the commitment. */
+export async function commitEvidence(chain: Chain, challenger: Wallet, shown: string) {
+  const commitment = evidenceCommitment(challenger.address, shown);
   await chain.send(challenger, 'Referee', 'commitEvidence', [commitment]);
   return commitment;
+}
+
+/** Shows evidence, which may stand behind a receipt's place, to a function that judges it. */
+export function showEvidence(
+  chain: Chain,
+  from: Wallet,
+  shown: string,
+  fn: ScoreFunction = 'challengeScore',
+) {
+  return chain.sendData(from, chain.deployment.contracts.Referee, scoreCall(fn, shown));
 }
 
 /** Commits to evidence about a leaf, or to its bytes, and shows it one block later. */
@@ -243,10 +255,30 @@ export async function challenge(
   evidence: ScoreEvidence | string,
 ) {
   const packed = typeof evidence === 'string' ? evidence : packedOf(evidence);
-  await commitEvidence(chain, challenger, 'challengeScore', [packed]);
-  return chain.send(challenger, 'Referee', 'challengeScore', [packed]);
+  await commitEvidence(chain, challenger, packed);
+  return showEvidence(chain, challenger, packed);
 }
 
-/** Evidence as the argument of challengeScore, or of findScore with the answer's hash. */
+/** The same with the place of its receipt in an epoch, which withholds the leaf at once. */
+export async function challengeAnchored(
+  chain: Chain,
+  challenger: Wallet,
+  evidence: ScoreEvidence,
+  place: Omit<ReceiptPlace, 'siblings'> & { readonly siblings: readonly string[] },
+) {
+  const siblings = place.siblings.map((sibling) => getBytes(sibling));
+  const shown = concat([packReceiptPlace({ ...place, siblings }), packScoreEvidence(evidence)]);
+  await commitEvidence(chain, challenger, shown);
+  return showEvidence(chain, challenger, shown, 'challengeAnchoredScore');
+}
+
+/** Evidence as challengeScore reads it, or findScore, which the answer's hash is enough for. */
 export const packedOf = (evidence: ScoreEvidence, answer: 'open' | 'hash' = 'open'): Hex =>
   toHex(packScoreEvidence(evidence, answer));
+
+/** What findScore says. */
+export async function findScore(chain: Chain, packed: string) {
+  const to = chain.deployment.contracts.Referee;
+  const data = await chain.provider.call({ to, data: scoreCall('findScore', packed) });
+  return decodeResult('Referee', 'findScore', data);
+}

@@ -47,14 +47,20 @@ const publishedPoint = point(
 );
 
 describe('DrandBeacon with the key of quicknet', () => {
-  test('accepts a published round, once, from anybody, and gives the randomness that drand gives', async () => {
+  test('accepts a published round, once, from anybody, says so (RoundSubmitted), and gives the randomness that drand gives', async () => {
     const { round } = published;
     await refuses(DrandBeacon.seedOf(round).catch(toReverted), 'BeaconNotReady');
     const receipt = await chain.send(anybody, 'DrandBeacon', 'submit', [round, publishedPoint]);
     assert.ok(receipt.gasUsed < 300_000n, `${receipt.gasUsed}`);
+    const said = receipt.logs.map((log) => contractInterfaces.DrandBeacon.parseLog(log));
+    assert.deepEqual(
+      said.map((event) => [event?.name, ...(event?.args ?? [])]),
+      [['RoundSubmitted', round, published.randomness]],
+    );
     assert.equal(await DrandBeacon.randomnessOf(round), published.randomness);
     const seed = await DrandBeacon.seedOf(round);
-    await chain.send(anybody, 'DrandBeacon', 'submit', [round, '0x']);
+    const known = await chain.send(anybody, 'DrandBeacon', 'submit', [round, '0x']);
+    assert.deepEqual(known.logs, []);
     assert.equal(await DrandBeacon.seedOf(round), seed);
     assert.equal(await DrandBeacon.isInsecure(), false);
     assert.equal(await DrandBeacon.publicKey(), quicknet.publicKey);

@@ -384,19 +384,64 @@ describe('Epochs', () => {
     await assertConserved(chain);
   });
 
+  test('withholdings for one client that follow each other are one, as long as it is open', async () => {
+    const referee = chain.deployment.contracts.Referee;
+    const withhold = (amountWei: bigint, to: string) =>
+      chain.sendAs(referee, 'Epochs', 'withhold', [alice.address, amountWei, to]);
+    const open = async () =>
+      (await Epochs.getWithholdings(alice.address)).map((each) => [each.client, each.amountWei]);
+    await pay(chain, client, provider, 0n, 10_000_000n);
+    await withhold(1n, client.address);
+    await withhold(2n, client.address);
+    assert.deepEqual(await open(), [[client.address, 3n]]);
+    await withhold(4n, bob.address);
+    await withhold(8n, client.address);
+    assert.deepEqual(await open(), [
+      [client.address, 3n],
+      [bob.address, 4n],
+      [client.address, 8n],
+    ]);
+    await finalise(chain, await anchor(chain, staker, payouts));
+    await claim(payouts, 0);
+    assert.deepEqual(await open(), []);
+    assert.equal(await Epochs.credits(client.address), 11n);
+    await withhold(16n, client.address);
+    assert.deepEqual(await open(), [[client.address, 16n]]);
+    await assertConserved(chain);
+  });
+
+  test('withholdings that sum to more than there can ever be take all that is claimed', async () => {
+    const referee = chain.deployment.contracts.Referee;
+    const most = 2n ** 96n - 1n;
+    await pay(chain, client, provider, 0n, 10_000_000n);
+    for (const amountWei of [most, 5n])
+      await chain.sendAs(referee, 'Epochs', 'withhold', [alice.address, amountWei, client.address]);
+    assert.equal(await Epochs.withheldWei(alice.address), most);
+    await finalise(chain, await anchor(chain, staker, payouts));
+    const before = await chain.provider.getBalance(alice.address);
+    await claim(payouts, 0);
+    assert.equal(await chain.provider.getBalance(alice.address), before);
+    assert.equal(await Epochs.credits(client.address), 2_000_000n);
+    assert.equal(await Epochs.withheldWei(alice.address), most - 2_000_000n);
+    assert.equal((await Epochs.getWithholdings(alice.address)).length, 2);
+    await assertConserved(chain);
+  });
+
   test('a long queue of withholdings takes several claims and cannot lock an account out', async () => {
     const referee = chain.deployment.contracts.Referee;
     await pay(chain, client, provider, 0n, 10_000_000n);
     for (let i = 0; i < 70; i += 1) {
-      await chain.sendAs(referee, 'Epochs', 'withhold', [alice.address, 10n, client.address]);
+      const to = i % 2 === 0 ? client.address : bob.address;
+      await chain.sendAs(referee, 'Epochs', 'withhold', [alice.address, 10n, to]);
     }
     await finalise(chain, await anchor(chain, staker, payouts));
     const before = await chain.provider.getBalance(alice.address);
     await claim(payouts, 0);
     assert.equal(await chain.provider.getBalance(alice.address), before);
-    assert.equal(await Epochs.credits(client.address), 640n);
+    assert.equal(await Epochs.credits(client.address), 320n);
     await claim(payouts, 0);
-    assert.equal(await Epochs.credits(client.address), 700n);
+    assert.equal(await Epochs.credits(client.address), 350n);
+    assert.equal(await Epochs.credits(bob.address), 350n);
     assert.equal((await chain.provider.getBalance(alice.address)) - before, 2_000_000n - 700n);
     await refuses(claim(payouts, 0), 'EpochsNothingDue');
     await assertConserved(chain);

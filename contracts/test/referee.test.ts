@@ -5,7 +5,7 @@ import { concat, dataLength, dataSlice, id, keccak256 } from 'ethers';
 import type { Hex } from '#crypto';
 import type { ScoreEvidence } from '#protocol';
 import { RefereeFault, RefereeLeafState } from '../bindings/structs.ts';
-import { encodeEvidence, evidenceCommitment } from '../evidence.ts';
+import { evidenceCommitment } from '../evidence.ts';
 import { OPEN_WEI, presets } from '../presets.ts';
 import {
   type Alter,
@@ -35,6 +35,7 @@ import {
   receiptHash,
   recordOf,
   serve,
+  showEvidence,
   signReceipt,
 } from './answers.ts';
 import { assertConserved, bonds, domainOf, refuses, siblings, tagged } from './fixtures.ts';
@@ -61,6 +62,7 @@ describe('Referee: wrong leaves', () => {
       client: client.address,
       fault: RefereeFault.Score,
       slashedWei: lock,
+      epoch: 0n,
     });
     const hash = receiptHash(served.receipt);
     assert.equal(await Referee.stateOf(hash, 1), RefereeLeafState.Judged);
@@ -300,44 +302,40 @@ describe('Referee: evidence is bound to its sender and to an earlier block', () 
   test('RefereeEvidenceNotCommitted: a thief cannot show what another committed', async () => {
     const evidence = await proveAgainst(answer(inflate), 1);
     const packed = packedOf(evidence);
-    const encoded = encodeEvidence('challengeScore', [packed]);
     assert.equal(
-      await Referee.evidenceCommitmentOf(thief.address, keccak256(encoded)),
-      tagged('openledger/evidence/1', ['address', 'bytes32'], [thief.address, keccak256(encoded)]),
+      await Referee.evidenceCommitmentOf(thief.address, keccak256(packed)),
+      tagged('openledger/evidence/1', ['address', 'bytes32'], [thief.address, keccak256(packed)]),
     );
-    await commitEvidence(chain, challenger, 'challengeScore', [packed]);
-    await refuses(
-      chain.send(thief, 'Referee', 'challengeScore', [packed]),
-      'RefereeEvidenceNotCommitted',
-      [evidenceCommitment(thief.address, encoded)],
-    );
+    await commitEvidence(chain, challenger, packed);
+    await refuses(showEvidence(chain, thief, packed), 'RefereeEvidenceNotCommitted', [
+      evidenceCommitment(thief.address, packed),
+    ]);
     // A thief that copies the commitment has only bound the challenger's own evidence again.
     await refuses(
       chain.send(thief, 'Referee', 'commitEvidence', [
-        evidenceCommitment(challenger.address, encoded),
+        evidenceCommitment(challenger.address, packed),
       ]),
       'RefereeEvidenceKnown',
     );
-    await chain.send(challenger, 'Referee', 'challengeScore', [packed]);
+    await showEvidence(chain, challenger, packed);
     assert.equal((await lastVerdict())['challenger'], challenger.address);
     // Used up, its slot refunded: what is judged cannot be judged again with it.
-    assert.equal(await Referee.evidenceBlock(evidenceCommitment(challenger.address, encoded)), 0n);
+    assert.equal(await Referee.evidenceBlock(evidenceCommitment(challenger.address, packed)), 0n);
   });
 
   test('RefereeEvidenceTooEarly: not in the block of its commitment', async () => {
     const evidence = await proveAgainst(answer(inflate), 1);
     const packed = packedOf(evidence);
-    const encoded = encodeEvidence('challengeScore', [packed]);
-    const commitment = evidenceCommitment(challenger.address, encoded);
+    const commitment = evidenceCommitment(challenger.address, packed);
     const [first, second] = await chain.together(challenger, [
       ['Referee', 'commitEvidence', [commitment]],
-      ['Referee', 'challengeScore', [packed]],
+      ['Referee', 'challengeScore', [], packed],
     ]);
     assert.equal(first, null);
     assert.equal(second?.error, 'RefereeEvidenceTooEarly');
     const block = await Referee.evidenceBlock(commitment);
     assert.deepEqual(second?.args, [commitment, block + 1n]);
-    await chain.send(challenger, 'Referee', 'challengeScore', [packed]);
+    await showEvidence(chain, challenger, packed);
   });
 
   test('evidence changed after the commitment is other evidence', async () => {
@@ -347,10 +345,7 @@ describe('Referee: evidence is bound to its sender and to an earlier block', () 
     });
     const committed = packedOf(await proveAgainst(served, 1));
     const shown = packedOf(await proveAgainst(served, 0));
-    await commitEvidence(chain, challenger, 'challengeScore', [committed]);
-    await refuses(
-      chain.send(challenger, 'Referee', 'challengeScore', [shown]),
-      'RefereeEvidenceNotCommitted',
-    );
+    await commitEvidence(chain, challenger, committed);
+    await refuses(showEvidence(chain, challenger, shown), 'RefereeEvidenceNotCommitted');
   });
 });

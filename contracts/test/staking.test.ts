@@ -1,7 +1,7 @@
 /** Staking: deposits, thawing, locks, the division of what is slashed, and every refusal by name. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { id, type Wallet } from 'ethers';
+import { id, toQuantity, type Wallet } from 'ethers';
 import { startChain } from '../harness.ts';
 import { OPEN_WEI, presets } from '../presets.ts';
 import {
@@ -104,6 +104,31 @@ describe('Staking: free stake', () => {
     ]);
     await chain.send(bob, 'Staking', 'deposit', [], OPEN_WEI);
     await chain.send(alice, 'Staking', 'deposit', [], OPEN_WEI);
+  });
+});
+
+describe('Staking: locks', () => {
+  test('StakingLockTooLarge: a lock of 2^95 wei is refused; one of a wei less holds, and says when it was slashed', async () => {
+    const largest = 2n ** 95n - 1n;
+    const { TaskEscrow: escrow } = chain.deployment.contracts;
+    await chain.request('hardhat_setBalance', [alice.address, toQuantity(4n * largest)]);
+    await chain.send(alice, 'Staking', 'deposit', [], 2n * largest);
+    const lockId = id('lock');
+    const lock = (amountWei: bigint) =>
+      chain.sendAs(escrow, 'Staking', 'lock', [alice.address, lockId, amountWei]);
+    const held = async () => {
+      const { owner, amountWei, slashedAt, slashedWhole } = await Staking.getLock(lockId);
+      return [owner, amountWei, slashedAt, slashedWhole];
+    };
+    await refuses(lock(largest + 1n), 'StakingLockTooLarge', [lockId, largest + 1n]);
+    await lock(largest);
+    assert.deepEqual(await held(), [alice.address, largest, 0n, false]);
+    await chain.sendAs(escrow, 'Staking', 'slash', [lockId, bob.address, carol.address]);
+    const slashed = [alice.address, 0n, BigInt(await chain.now()), false];
+    assert.deepEqual(await held(), slashed);
+    await lock(1n);
+    assert.deepEqual(await held(), [alice.address, 1n, 0n, false]);
+    await assertConserved(chain);
   });
 });
 

@@ -206,8 +206,9 @@ type Challenge = 'challengeOmission' | 'challengeDivision' | 'challengeEquivocat
 
 /** Commits the evidence and shows it one block later. */
 async function accuse(fn: Challenge, evidence: unknown, from = challenger) {
-  await commitEvidence(chain, from, fn, [evidence as never]);
-  return chain.send(from, 'Referee', fn, [evidence as never]);
+  const call = encodeCall('Referee', fn, [evidence as never]);
+  await commitEvidence(chain, from, dataSlice(call, 4));
+  return chain.sendData(from, chain.deployment.contracts.Referee, call);
 }
 
 async function assertSlashed(

@@ -1,7 +1,7 @@
 /** Referee: what a wrong leaf would have paid is withheld from its contributor, for the client. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { getBytes, id, recoverAddress } from 'ethers';
+import { getBytes, id, recoverAddress, ZeroHash } from 'ethers';
 import { buildTree, type Hex, type MerkleTree } from '#crypto';
 import type { JudgedLeaf, ScoreEvidence } from '#protocol';
 import { RefereeLeafState } from '../bindings/structs.ts';
@@ -24,7 +24,7 @@ import {
   Staking,
   thief,
 } from './accused.ts';
-import { challenge, commitEvidence, packedOf, receiptHash, signReceipt } from './answers.ts';
+import { challenge, challengeAnchored, receiptHash, signReceipt } from './answers.ts';
 import {
   anchor,
   assertConserved,
@@ -89,18 +89,22 @@ describe('Referee: the wrong leaf is never paid', () => {
     await assertWithheld();
   });
 
-  test('in an epoch that is anchored, one transaction slashes, credits and withholds', async () => {
+  test('RefereeReceiptOutside: in an epoch that is anchored, one transaction slashes, credits and withholds', async () => {
     const { hash, leaf, evidence, receipts } = await judged();
     await anchor(chain, challenger, payouts, receipts);
     const place = hash < id('other receipt') ? 0 : 1;
-    const show = async (at: number) => {
-      const args = [packedOf(evidence), 1, at, siblings(receipts, at)] as const;
-      await commitEvidence(chain, challenger, 'challengeAnchoredScore', [...args]);
-      return chain.send(challenger, 'Referee', 'challengeAnchoredScore', [...args]);
-    };
+    const show = (index: number, count = 2, path = siblings(receipts, index % 2)) =>
+      challengeAnchored(chain, challenger, evidence, { epoch: 1, index, count, siblings: path });
+    await refuses(show(2), 'RefereeReceiptOutside', [2n, 2n]);
+    // The root binds the number of receipts: no other number leads to it.
+    for (const count of [3, 4]) {
+      const longer = [...siblings(receipts, place), ZeroHash];
+      await refuses(show(place, count, longer), 'RefereeReceiptNotAnchored');
+    }
     await refuses(show(1 - place), 'RefereeReceiptNotAnchored', [hash, 1n, BigInt(1 - place)]);
     assert.equal(await Referee.stateOf(hash, 1), RefereeLeafState.Unjudged);
     await show(place);
+    assert.equal((await lastVerdict())['epoch'], 1n);
     assert.equal(await Staking.credits(challenger.address), (bonds.servingLockWei * 4n) / 10n);
     assert.equal(await Referee.stateOf(hash, 1), RefereeLeafState.Withheld);
     await refuses(

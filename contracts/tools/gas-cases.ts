@@ -17,8 +17,9 @@ import { contractNames, contractRuntimes } from '../bindings/contracts.ts';
 import { LibraryProbeAbi, LibraryProbeBytecode } from '../bindings/library-probe.ts';
 import { encodeCall } from '../connect.ts';
 import { type Chain, startChain } from '../harness.ts';
-import { commitEvidence, packedOf, seededSketch } from '../test/answers.ts';
+import { challengeAnchored, packedOf, seededSketch, showEvidence } from '../test/answers.ts';
 import { collectTwice, deepAdapter, path, rootOver, type WrongAnswer } from '../test/deep.ts';
+import { disputeGas } from '../test/disputes.ts';
 import {
   announce,
   commitResult,
@@ -86,23 +87,26 @@ async function score(chain: Chain, parties: readonly [Wallet, Wallet, Wallet]) {
   /** The whole, in one transaction, the receipt standing in an epoch that was just anchored. */
   const judge = async (epoch: bigint, { evidence, receiptHash }: WrongAnswer) => {
     const receiptsRoot = rootOver(receiptHash, receiptProof);
-    const roots = rootsOf({ payoutRoot: id('payouts'), receiptsRoot, receiptCount: COUNT });
+    const roots = rootsOf({
+      payoutRoot: id('payouts'),
+      paymentsRoot: id(`payments ${epoch}`),
+      paymentCount: COUNT,
+      receiptsRoot,
+      receiptCount: COUNT,
+    });
     anchored.push(await chain.send(challenger, 'Epochs', 'anchor', [epoch, roots, CERTIFICATE]));
     await finalise(chain, epoch);
     await chain.send(provider, 'Staking', 'registerServing', []);
-    const args = [packedOf(evidence), epoch, 0, receiptProof] as const;
-    await commitEvidence(chain, challenger, 'challengeAnchoredScore', [...args]);
-    return chain.send(challenger, 'Referee', 'challengeAnchoredScore', [...args]);
+    const place = { epoch: Number(epoch), index: 0, count: COUNT, siblings: receiptProof };
+    return challengeAnchored(chain, challenger, evidence, place);
   };
   const answer = await wrongAnswer('first');
-  const verdict = await chain.sendData(
-    challenger,
-    chain.deployment.contracts.Referee,
-    encodeCall('Referee', 'findScore', [packedOf(answer.evidence, 'hash')]),
-  );
+  const packed = packedOf(answer.evidence, 'hash');
+  const verdict = await showEvidence(chain, challenger, packed, 'findScore');
   const whole = await judge(1n, answer);
   const again = await judge(2n, await wrongAnswer('second'));
-  return { verdict, whole, again, first: anchored[0]! };
+  const commitment = await chain.send(challenger, 'Referee', 'commitEvidence', [id('evidence')]);
+  return { verdict, whole, again, commitment, first: anchored[0]! };
 }
 
 /** Anchors payouts of which only the path to the first is real, and claims it twice. */
@@ -123,6 +127,8 @@ async function epoch(chain: Chain, parties: readonly [Wallet, Wallet, Wallet]) {
     ]);
     const roots = rootsOf({
       payoutRoot: rootOver(leaf, proof),
+      paymentsRoot: id(`payments ${number}`),
+      paymentCount: COUNT,
       receiptsRoot: id('receipts'),
       totalWei: cumulativeWei,
       leafCount: COUNT,
@@ -169,7 +175,7 @@ async function draw(chain: Chain, client: Wallet, provider: Wallet) {
     await chain.request('hardhat_setBalance', [from, toQuantity(10n ** 22n)]);
     await chain.request('hardhat_impersonateAccount', [from]);
     for (const [data, value, nonce] of calls) {
-      const call = { from, to, data, value, nonce, gas: '0x7a120', gasPrice: '0x0' };
+      const call = { from, to, data, value, nonce, gas: '0xf4240', gasPrice: '0x0' };
       await chain.request('eth_sendTransaction', [call]);
     }
     if (i % VERIFIERS_PER_BLOCK === 0 || i === most - 1) await chain.mine(1);
@@ -198,26 +204,30 @@ export async function gasFigures(): Promise<GasFigure[]> {
   await stake(chain, challenger, VERIFIER);
   const libraries = await insideLibraries(chain);
   const parties = [client, provider, challenger] as const;
-  const { verdict, whole, again, first } = await score(chain, parties);
+  const { verdict, whole, again, commitment, first } = await score(chain, parties);
   const { anchor, claim } = await epoch(chain, parties);
   const collected = await collectTwice(chain, clients, provider);
   const mainnet = await startChain('mainnet', 3);
   const [requester, trainer] = mainnet.wallets as [Wallet, Wallet];
   await stake(mainnet, trainer, PROVIDER, 20_000n);
   const { receipt: drawn, most } = await draw(mainnet, requester, trainer);
+  const disputes = await disputeGas();
 
   const figure = (what: string, gas: bigint | number, target: number): GasFigure => ({
     what,
     gas: Number(gas),
     target,
   });
-  const transactions = [verdict, whole, again, first, anchor, claim, collected, drawn];
-  const dearest = Math.max(...transactions.map(({ gasUsed }) => Number(gasUsed)));
+  const transactions = [verdict, whole, again, commitment, first, anchor, claim, collected, drawn];
+  const gasUsed = [...transactions.map((each) => each.gasUsed), ...disputes.map(({ gas }) => gas)];
+  const dearest = Math.max(...gasUsed.map(Number));
   const largest = Math.max(...contractNames.map((name) => contractRuntimes[name].length));
   return [
     figure('score verdict, two depth-20 proofs, k=256', verdict.gasUsed, 100_000),
     figure('with epoch proof, slash and credit', whole.gasUsed, 170_000),
     figure('the same among parties who had it before', again.gasUsed, 170_000),
+    figure('commitment to evidence, before any verdict', commitment.gasUsed, MAX_TRANSACTION_GAS),
+    ...disputes.map(({ what, gas }) => figure(what, gas, MAX_TRANSACTION_GAS)),
     ...libraries,
     figure('claim at depth 20, later, by its account', claim.gasUsed, 62_000),
     figure('anchor again, with a certificate of 300 B', anchor.gasUsed, 130_000),

@@ -2,7 +2,7 @@
  * The contracts as the services see them: read a function, submit an intent once. Values come back
  * plain: lower-case hexadecimal text, numbers up to 64 bits, bigint above, objects by field name.
  */
-import type { Interface, ParamType, Result } from 'ethers';
+import { concat, type Interface, type ParamType, type Result } from 'ethers';
 import type { Address, Hex } from '#crypto';
 
 export type Receipt = {
@@ -22,6 +22,8 @@ export type Intent<Name extends string> = {
   readonly contract: Name;
   readonly fn: string;
   readonly args: readonly unknown[];
+  /** Bytes that the contract reads behind the encoded arguments. */
+  readonly tail?: Hex;
   readonly valueWei?: bigint;
   readonly gasLimit?: bigint;
 };
@@ -70,12 +72,12 @@ export function createChainPort<Name extends string>(
       const plain = outputs.map((output, at) => plainValue(output, decoded[at]));
       return (plain.length === 1 ? plain[0] : plain) as Value;
     },
-    submit: ({ key, contract, fn, args, valueWei, gasLimit }) => {
+    submit: ({ key, contract, fn, args, tail, valueWei, gasLimit }) => {
       const { to, abi } = target(contract);
       return access.submit({
         key,
         to,
-        data: abi.encodeFunctionData(fn, [...args]),
+        data: concat([abi.encodeFunctionData(fn, [...args]), tail ?? '0x']),
         valueWei: valueWei ?? 0n,
         ...(gasLimit === undefined ? {} : { gasLimit }),
       });

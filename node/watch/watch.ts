@@ -3,11 +3,12 @@
  * false score is taken to the Referee. Level-triggered: every tick goes on from what the book and
  * the chain say.
  */
-import { encodeEvidence, RefereeLeafState } from '#contracts';
+import { RefereeLeafState } from '#contracts';
 import {
   type Address,
   addressWord,
   type Bytes32,
+  concat,
   fromHex,
   type Hex,
   parseAddress,
@@ -23,6 +24,7 @@ import {
   isReceiptSigned,
   isUnregistered,
   judgedLeaf,
+  packReceiptPlace,
   packScoreEvidence,
   RECEIPTS_PROTOCOL,
   type ReceiptAnnouncement,
@@ -65,7 +67,7 @@ export type WatchParts = {
   readonly countTokens: ReceiptCheck['countTokens'];
   readonly anchors: (adapterId: Bytes32 | null) => Promise<TrustedAnchors>;
   readonly chain: Pick<
-    ChainPort<'Referee' | 'Parameters' | 'Staking' | 'ModelRegistry'>,
+    ChainPort<'Referee' | 'Parameters' | 'Staking' | 'ModelRegistry' | 'Epochs'>,
     'read' | 'submit'
   >;
   readonly waitForBlock: (number: number, signal: AbortSignal) => Promise<void>;
@@ -350,14 +352,14 @@ async function challengeLeaf(
   place: EpochProof | null,
   signal: AbortSignal,
 ): Promise<void> {
-  const packed = toHex(packScoreEvidence(evidence));
+  const packed = packScoreEvidence(evidence);
   // Once its receipt is anchored, the leaf is withheld by the transaction that judges it.
-  const [fn, encoded, args] =
+  const [fn, shown] =
     place === null
-      ? (['challengeScore', encodeEvidence('challengeScore', [packed]), [packed]] as const)
-      : withPlace(packed, place);
+      ? ['challengeScore', packed]
+      : ['challengeAnchoredScore', concat(await packedPlace(chain, place), packed)];
   const key = `${fn}/${hash}/${evidence.leafIndex}`;
-  const commitment = evidenceCommitment(self, fromHex(encoded));
+  const commitment = evidenceCommitment(self, shown);
   // Committed first and shown in a later block, so that nobody can copy it from the mempool.
   const committed = await chain.submit({
     key: `${key}/commit`,
@@ -367,8 +369,9 @@ async function challengeLeaf(
   });
   const delayBlocks = await chain.read<bigint>('Parameters', 'evidenceDelayBlocks');
   await waitForBlock(committed.blockNumber + Number(delayBlocks), signal);
+  const tail = toHex(shown);
   try {
-    await chain.submit({ key: `${key}/reveal`, contract: 'Referee', fn, args });
+    await chain.submit({ key: `${key}/reveal`, contract: 'Referee', fn, args: [], tail });
     // What was slashed leaves the list and the draws by a transaction of its own.
     const provider = [evidence.receipt.provider];
     await chain.submit({
@@ -385,10 +388,9 @@ async function challengeLeaf(
   }
 }
 
-function withPlace(packed: Hex, { epoch, index, siblings }: EpochProof) {
-  const args: [Hex, number, number, Hex[]] = [packed, epoch, index, siblings.map(toHex)];
-  const fn = 'challengeAnchoredScore';
-  return [fn, encodeEvidence(fn, args), args] as const;
+async function packedPlace(chain: WatchParts['chain'], place: EpochProof): Promise<Uint8Array> {
+  const [, count] = await chain.read<[Hex, number]>('Epochs', 'receiptsOf', place.epoch);
+  return packReceiptPlace({ ...place, count });
 }
 
 /** Once the receipt is part of what can be claimed, the wrong leaf's amount is taken off again. */

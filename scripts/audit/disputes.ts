@@ -3,6 +3,7 @@
  * brought it: who signed, which leaf, and what the dot product and the cosine really are.
  */
 
+import { dataSlice } from 'ethers';
 import { contractInterfaces } from '#contracts';
 import {
   type Address,
@@ -15,6 +16,7 @@ import {
   squaredNorm,
 } from '#crypto';
 import {
+  behindReceiptPlace,
   isReceiptSigned,
   judgeScore,
   receiptHash,
@@ -93,7 +95,9 @@ async function evidenceOf(
   const call = contractInterfaces.Referee.parseTransaction({ data: sent.input });
   if (call?.name !== 'challengeScore' && call?.name !== 'challengeAnchoredScore')
     throw new AuditError('CONTENT_WRONG', { what, reason: 'its transaction shows no evidence' });
-  const unpacked = unpackScoreEvidence(fromHex(String(call.args[0])), adapters);
+  const shown = fromHex(dataSlice(sent.input, 4));
+  const packed = call.name === 'challengeScore' ? shown : behindReceiptPlace(shown);
+  const unpacked = unpackScoreEvidence(packed, adapters);
   if (!unpacked.ok)
     throw new AuditError('CONTENT_WRONG', { what, reason: `its evidence is ${unpacked.code}` });
   return unpacked.value;

@@ -106,6 +106,7 @@ interface IEpochs {
     function withheldWei(address account) external view returns (uint256);
     function getWithholdings(address account) external view returns (Withholding[] memory);
     function getEpoch(uint64 epoch) external view returns (Epoch memory);
+    function receiptsRootOf(uint64 epoch) external view returns (bytes32 receiptsRoot);
     function receiptsOf(uint64 epoch) external view returns (bytes32 receiptsRoot, uint32 receiptCount);
     function payoutLeaf(uint256 index, address account, uint256 cumulativeWei, uint256 runningWei)
         external

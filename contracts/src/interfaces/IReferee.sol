@@ -141,6 +141,7 @@ interface IReferee {
     }
 
     event EvidenceCommitted(bytes32 indexed commitment, address indexed sender);
+    /// @param epoch The anchored epoch in which the leaf was withheld at once; 0 if it was not.
     event ScoreJudged(
         bytes32 indexed receiptHash,
         address indexed provider,
@@ -150,7 +151,8 @@ interface IReferee {
         uint256 amountWei,
         address client,
         Fault fault,
-        uint256 slashedWei
+        uint256 slashedWei,
+        uint64 epoch
     );
     event ReceiptJudged(
         VerdictKind indexed kind,
@@ -176,6 +178,7 @@ interface IReferee {
     error RefereeAlreadyJudged(bytes32 receiptHash, uint256 leafIndex);
     error RefereeUnknownJudgement(bytes32 receiptHash, uint256 leafIndex);
     error RefereeAlreadyWithheld(bytes32 receiptHash, uint256 leafIndex);
+    error RefereeReceiptOutside(uint256 receiptIndex, uint256 receiptCount);
     error RefereeReceiptNotAnchored(bytes32 receiptHash, uint64 epoch, uint256 receiptIndex);
 
     error RefereeLeavesMismatch(bytes32 expected, bytes32 computed);
@@ -186,14 +189,15 @@ interface IReferee {
     error RefereeVerdictKnown(VerdictKind kind, bytes32 subject);
 
     function commitEvidence(bytes32 commitment) external;
-    function challengeScore(bytes calldata evidence) external;
+    function challengeScore() external;
+    function challengeAnchoredScore() external;
     function challengeOmission(OmissionEvidence calldata evidence) external;
     function challengeDivision(DivisionEvidence calldata evidence) external;
     function challengeEquivocation(EquivocationEvidence calldata evidence) external;
     function verdictOf(VerdictKind kind, bytes32 subject) external view returns (Verdict memory);
     function withholdLeaf(JudgedLeaf calldata leaf, uint64 epoch, uint256 receiptIndex, bytes32[] calldata proof) external;
 
-    function findScore(bytes calldata evidence) external view returns (Finding memory);
+    function findScore() external view returns (Finding memory);
     function stateOf(bytes32 receiptHash, uint256 leafIndex) external view returns (LeafState);
     function evidenceBlock(bytes32 commitment) external view returns (uint256);
     function evidenceCommitmentOf(address challenger, bytes32 evidenceHash) external pure returns (bytes32);

@@ -71,6 +71,7 @@ interface IStaking {
     error StakingListFull(uint256 maxStakers);
     error StakingUnauthorised(address caller);
     error StakingLockExists(bytes32 lockId);
+    error StakingLockTooLarge(bytes32 lockId, uint256 amountWei);
     error StakingLockShort(bytes32 lockId, uint256 neededWei, uint256 lockedWei);
     error StakingNotServing(address account);
     error StakingServingExitPending(address account, uint256 exitAt);
