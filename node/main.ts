@@ -11,10 +11,12 @@ import { infoCommand } from './cli/info.ts';
 import { mergeCommand } from './cli/merge.ts';
 import { modelCommand } from './cli/model.ts';
 import { receiptCommand } from './cli/receipt.ts';
+import { stakeCommand } from './cli/stake.ts';
 import { testnetCommand } from './cli/testnet.ts';
 import { trainCommand } from './cli/train.ts';
 import { upCommand } from './cli/up.ts';
 import { walletCommand } from './cli/wallet.ts';
+import { workerCommand } from './cli/worker.ts';
 import { describe, EXIT } from './errors.ts';
 
 const EXIT_CODES = `
@@ -54,6 +56,8 @@ export async function main(args: readonly string[]): Promise<number> {
     chatCommand(),
     receiptCommand(),
     walletCommand(),
+    stakeCommand(),
+    workerCommand(),
     infoCommand(),
     chainCommand((code) => {
       exitCode = code;
