@@ -1,6 +1,6 @@
 /** `openledger wallet`: keys of people, their balances, and what the swarm owes them. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Deployment } from '#contracts';
@@ -66,6 +66,8 @@ export function accountOf(
   name: string,
   key: Uint8Array,
 ): Promise<Account> {
+  // With a key from elsewhere the data directory may be new.
+  mkdirSync(folderOf(options), { recursive: true });
   return openAccount({
     rpc: swarm.rpc,
     chainId: swarm.chainId,

@@ -171,6 +171,7 @@ async function set(
   const authorisation = readAuthorisationFile(file);
   const { owner, worker } = authorisation;
   const privateKey = await readKey(nodeKeyFile(options, own), passwordOf(own));
+  mkdirSync(options.dataDir, { recursive: true });
   // The node's own outbox: what a crash leaves under way here, the node's start finishes.
   const account = await openAccount({
     ...placeOf(options, own),
