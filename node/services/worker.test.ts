@@ -413,6 +413,24 @@ for (const [code, given] of REFUSED) {
   });
 }
 
+test('a statement that is mined while it is looked at is in force, and no wrong nonce', async () => {
+  const node = nodeOf(hot);
+  const authorisation = await authorise(hot);
+  let sent = false;
+  const late = {
+    ...node.chain,
+    read: async <Value>(...call: Parameters<typeof node.chain.read>): Promise<Value> => {
+      if (call[1] === 'workerNonce' && !sent) {
+        sent = true;
+        await nameWorker(nodeOf(hot), authorisation);
+      }
+      return node.chain.read<Value>(...call);
+    },
+  };
+  assert.equal(await nameWorker({ ...node, chain: late }, authorisation), null);
+  assert.deepEqual(node.sent(), []);
+});
+
 test('WORKER_KEY_TAKEN: a key that works for one owner takes up no other’s work', async () => {
   const node = await startWorker(hot);
   const { length } = node.sent();

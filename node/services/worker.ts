@@ -93,7 +93,8 @@ export async function nameWorker(
   const { owner, worker, nonce, deadline, ownerSignature } = authorisation;
   const { self } = chain;
   const standing = await readStanding(chain, self);
-  if (worker === self && standing.owner === owner && standing.worker === self) return null;
+  const isDone = (now: Standing) => worker === self && now.owner === owner && now.worker === self;
+  if (isDone(standing)) return null;
   const fault = findWorkerKeyFault(authorisation, {
     chainId: client.chainId,
     staking: chain.addressOf('Staking'),
@@ -110,6 +111,8 @@ export async function nameWorker(
       'a key works for one owner, once: make a new one in another --data-dir',
     );
   if (fault !== null) {
+    // What a crash left under way may have been mined since the standing was read.
+    if (isDone(await readStanding(chain, self))) return null;
     const { code, expected, came } = fault;
     throw new NodeError(code, { expected, came }, ADVICE[code]);
   }
