@@ -81,6 +81,8 @@ export const EXIT = {
   wrongChain: 22,
   diskFull: 23,
   corrupt: 24,
+  // 25 is the chain's alone.
+  replaced: 26,
 } as const;
 
 const EXIT_BY_CODE: Record<string, number> = {
@@ -102,6 +104,8 @@ const EXIT_BY_CODE: Record<string, number> = {
   DISK_FULL: EXIT.diskFull,
   CHAIN_DISK_FULL: EXIT.diskFull,
   STORE_DISK_FULL: EXIT.diskFull,
+  WORKER_KEY_RETIRED: EXIT.replaced,
+  WORKER_KEY_NAMED: EXIT.replaced,
   STATE_CORRUPT: EXIT.corrupt,
   CHAIN_JOURNAL_CORRUPT: EXIT.corrupt,
   CHAIN_REPLAY_DIVERGED: EXIT.corrupt,

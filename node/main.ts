@@ -21,7 +21,8 @@ import { describe, EXIT } from './errors.ts';
 
 const EXIT_CODES = `
 Exit codes: 0 done · 1 failed · 2 wrong usage · 3 no swarm is running · 4 not funded · 5 unreachable ·
-20 port in use · 21 data directory or store in use · 22 wrong chain · 23 disk full · 24 damaged beyond repair`;
+20 port in use · 21 data directory or store in use · 22 wrong chain · 23 disk full · 24 damaged beyond repair ·
+26 another key works in this one's place`;
 
 /** Runs one command line and returns the exit code. Never throws. */
 export async function main(args: readonly string[]): Promise<number> {

@@ -163,7 +163,7 @@ test('an owner authorises off line, the node sets it, and another key replaces i
   await done('first-next', 'worker', 'set', again, '--swarm', swarm);
   assert.deepEqual(await readStanding(chain, worker), { owner, worker: next });
   const refused = await run('first-node', 'worker', 'set', file, '--swarm', swarm);
-  assert.deepEqual([refused.code, refused.value['code']], [EXIT.failed, 'WORKER_KEY_RETIRED']);
+  assert.deepEqual([refused.code, refused.value['code']], [EXIT.replaced, 'WORKER_KEY_RETIRED']);
   const old = await done('first-node', 'worker', 'show', '--swarm', swarm);
   assert.deepEqual([old['isRetired'], old['worker']], [true, next]);
 });

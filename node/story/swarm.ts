@@ -10,6 +10,7 @@ import { type Address, addressOfPrivateKey, fromHex, parseAddress, toHex } from 
 import { loadModelDirectory } from '#runtime';
 import { connectChain } from '../chain/client.ts';
 import { openOutbox } from '../chain/outbox.ts';
+import { EXIT } from '../errors.ts';
 import { shippedBase } from '../paths.ts';
 import { type Account, openAccount } from '../services/account.ts';
 import { keyAt } from '../store/key-file.ts';
@@ -255,7 +256,7 @@ async function startNodes(
       readyWithinMs: READY_WITHIN_MS,
       onDeath: ({ code, signal }) =>
         narrator.warn(
-          `${name} ended (${signal ?? code})${options.restarts ? '; it is started again' : ''}`,
+          `${name} ended (${signal ?? code})${options.restarts && code !== EXIT.replaced ? '; it is started again' : ''}`,
         ),
     });
     children.push(child);
