@@ -31,7 +31,26 @@ type Failures = {
   readonly NOT_FOUND: { readonly what: string; readonly name: string };
   readonly FILE_UNREADABLE: { readonly file: string; readonly reason: string };
   readonly RECEIPT_INVALID: { readonly field: string; readonly reason: string };
+  /** An owner's authorisation that the contract would refuse, or that is meant for somebody else. */
+  readonly WORKER_KEY_WRONG_CHAIN: Expectation;
+  readonly WORKER_KEY_WRONG_CONTRACT: Expectation;
+  readonly WORKER_KEY_WRONG_WORKER: Expectation;
+  readonly WORKER_KEY_WRONG_SIGNER: Expectation;
+  readonly WORKER_KEY_WRONG_NONCE: Expectation;
+  readonly WORKER_KEY_EXPIRED: Expectation;
+  /** A key that works, or has worked, for somebody else. */
+  readonly WORKER_KEY_TAKEN: { readonly worker: string; readonly owner: string };
+  readonly WORKER_KEY_RETIRED: {
+    readonly worker: string;
+    readonly owner: string;
+    readonly successor: string;
+  };
+  /** An owner's own key where its worker's is to run. */
+  readonly WORKER_KEY_NAMED: { readonly owner: string; readonly worker: string };
+  /** What is the owner's alone, asked for with its worker's key. */
+  readonly OWNER_KEY_NEEDED: { readonly owner: string; readonly came: string };
 };
+type Expectation = { readonly expected: string; readonly came: string };
 export type NodeErrorCode = keyof Failures;
 
 /** A failed operation of the node or its command line. */
@@ -71,6 +90,8 @@ export const EXIT = {
   wrongChain: 22,
   diskFull: 23,
   corrupt: 24,
+  // 25 is the chain's alone.
+  replaced: 26,
 } as const;
 
 const EXIT_BY_CODE: Record<string, number> = {
@@ -93,6 +114,8 @@ const EXIT_BY_CODE: Record<string, number> = {
   DISK_FULL: EXIT.diskFull,
   CHAIN_DISK_FULL: EXIT.diskFull,
   STORE_DISK_FULL: EXIT.diskFull,
+  WORKER_KEY_RETIRED: EXIT.replaced,
+  WORKER_KEY_NAMED: EXIT.replaced,
   STATE_CORRUPT: EXIT.corrupt,
   CHAIN_JOURNAL_CORRUPT: EXIT.corrupt,
   CHAIN_REPLAY_DIVERGED: EXIT.corrupt,

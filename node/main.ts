@@ -11,15 +11,18 @@ import { infoCommand } from './cli/info.ts';
 import { mergeCommand } from './cli/merge.ts';
 import { modelCommand } from './cli/model.ts';
 import { receiptCommand } from './cli/receipt.ts';
+import { stakeCommand } from './cli/stake.ts';
 import { testnetCommand } from './cli/testnet.ts';
 import { trainCommand } from './cli/train.ts';
 import { upCommand } from './cli/up.ts';
 import { walletCommand } from './cli/wallet.ts';
+import { workerCommand } from './cli/worker.ts';
 import { describe, EXIT } from './errors.ts';
 
 const EXIT_CODES = `
 Exit codes: 0 done · 1 failed · 2 wrong usage · 3 no swarm is running · 4 not funded · 5 unreachable ·
-20 port in use · 21 data directory or store in use · 22 wrong chain · 23 disk full · 24 damaged beyond repair`;
+20 port in use · 21 data directory or store in use · 22 wrong chain · 23 disk full · 24 damaged beyond repair ·
+26 another key works in this one's place`;
 
 /** Runs one command line and returns the exit code. Never throws. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -54,6 +57,8 @@ export async function main(args: readonly string[]): Promise<number> {
     chatCommand(),
     receiptCommand(),
     walletCommand(),
+    stakeCommand(),
+    workerCommand(),
     infoCommand(),
     chainCommand((code) => {
       exitCode = code;

@@ -15,6 +15,7 @@ import {
   PRESETS,
   receiptAnnouncement,
   shardsAnnouncement,
+  type WorkerAuthorisation,
 } from '#protocol';
 import {
   createPool,
@@ -61,7 +62,8 @@ import { takeTopics } from './services/topics.ts';
 import { createTrainer, type Trainer } from './services/trainer.ts';
 import { verifyTask } from './services/verifier.ts';
 import { openVersionWatch } from './services/version-watch.ts';
-import { onEnd } from './signals.ts';
+import { assertInForce, nameWorker, readStanding, watchRetirement } from './services/worker.ts';
+import { endSignal } from './signals.ts';
 import { lockDataDir } from './store/data-lock.ts';
 
 export type NodeConfig = {
@@ -82,6 +84,8 @@ export type NodeConfig = {
   readonly weights?: WeightFormat;
   readonly isGateway: boolean;
   readonly challenges: boolean;
+  /** By which an owner names this node's key as its worker, taken up at the start; null = none. */
+  readonly authorisation: WorkerAuthorisation | null;
   /** Servers of drand to fetch rounds from, where committees are drawn by them. */
   readonly drandServers: readonly string[];
   /** The story's cheat: whose score this node overstates once, and to which client. */
@@ -119,27 +123,18 @@ export async function runNode(config: NodeConfig): Promise<void> {
   const close = async (): Promise<void> => {
     for (const step of closers.splice(0).reverse()) await step();
   };
-  const ended = endSignal();
+  const ended = endSignal(CLOSE_WITHIN_MS);
   try {
     const opened = await open(config, closers);
-    const ready = await startServices(opened, closers);
+    const { ready, retired } = await startServices(opened, closers);
     process.stdout.write(`${JSON.stringify(ready)}\n`);
-    await ended;
+    const why = await Promise.race([ended, retired]);
+    if (why instanceof Error) throw why;
   } finally {
     await close();
     // The channel to the parent would keep a finished process alive.
     if (process.connected) process.disconnect();
   }
-}
-
-function endSignal(): Promise<void> {
-  return new Promise((resolve) =>
-    onEnd(() => {
-      resolve();
-      // Closing waits for what is under way; what cannot be finished is found by the next start.
-      setTimeout(() => process.exit(1), CLOSE_WITHIN_MS).unref();
-    }),
-  );
 }
 
 async function open(config: NodeConfig, closers: (() => Promise<void> | void)[]): Promise<Opened> {
@@ -156,6 +151,10 @@ async function open(config: NodeConfig, closers: (() => Promise<void> | void)[])
     patienceMs: 60_000,
   });
   closers.push(account.close);
+  if (config.authorisation !== null)
+    await nameWorker({ ...account, privateKey }, config.authorisation);
+  const { owner } = await assertInForce(account.chain);
+  log.info('works', { owner });
   const host = await startHost({
     privateKey,
     dataDir: join(dataDir, 'network'),
@@ -237,7 +236,7 @@ function openCompute(base: ModelDirectory, { threads, weights, dataDir }: NodeCo
 async function startServices(
   opened: Opened,
   closers: (() => Promise<void> | void)[],
-): Promise<Record<string, unknown>> {
+): Promise<{ ready: Record<string, unknown>; retired: Promise<Error> }> {
   const { config, account, host, log, table, view, datanets, tasks } = opened;
   const { chain } = account;
   const preset = PRESETS[config.preset];
@@ -280,7 +279,6 @@ async function startServices(
   });
   takeTopics(opened, gateway.directory.announced, watch.heard);
   await provider.serve();
-  const curate = curatorOf(opened);
   const loop = (
     name: string,
     everyMs: number,
@@ -293,10 +291,13 @@ async function startServices(
   const watched = (tick: (signal: AbortSignal) => Promise<void>) =>
     whenChanged(account.client, registry, 5 * preset.pollMs, Date.now, tick);
   loop('mirror', preset.pollMs, watched(datanets.mirror));
-  loop('curator', preset.pollMs, watched(curate));
+  loop('curator', preset.pollMs, watched(curatorOf(opened)));
   const versions = openVersionWatch(account, datanets, config, log.child('versions'));
   loop('watch of versions', preset.pollMs, watched(versions));
   loop('tasks', preset.pollMs, tasks.tick);
+  const { undertaken } = tasks;
+  const retirement = watchRetirement(chain, undertaken, provider.collect, log.child('worker'));
+  loop('worker key', preset.pollMs, retirement.tick);
   const beacon = await beaconOf(opened);
   if (beacon !== null) loop('beacon', preset.pollMs, beacon);
   if (config.isGateway) loop('gather', 1_500, gather);
@@ -314,13 +315,10 @@ async function startServices(
   closers.push(async () => {
     await gateway.server.close();
   });
-  return {
-    name: config.name,
-    api,
-    peerId: host.peerId,
-    address: chain.self,
-    listen: host.listenAddresses(),
-  };
+  const { peerId } = host;
+  const listen = host.listenAddresses();
+  const ready = { name: config.name, api, peerId, address: chain.self, listen };
+  return { ready, retired: retirement.retired };
 }
 
 const curatorOf = ({ account: { chain, chainSeconds }, host, datanets, log }: Opened) =>
@@ -356,6 +354,7 @@ async function statusOf({ account, host, config, pool }: Opened): Promise<Record
   return {
     node: config.name,
     address: account.chain.self,
+    owner: (await readStanding(account.chain, account.chain.self)).owner,
     peerId: host.peerId,
     peers: host.peers().map(({ peerId }) => peerId),
     backend: await pool.backend(),

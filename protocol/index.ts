@@ -403,3 +403,12 @@ export {
 } from './wire/receipts-request.ts';
 export { type ShardsAnnouncement, shardsAnnouncement } from './wire/shards.ts';
 export { type TaskHint, taskHint } from './wire/tasks.ts';
+export {
+  decodeWorkerKey,
+  encodeWorkerKey,
+  findWorkerKeyFault,
+  signWorkerKey,
+  type WorkerAuthorisation,
+  type WorkerKeyFaultCode,
+  type WorkerStatement,
+} from './worker-key.ts';

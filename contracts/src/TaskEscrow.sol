@@ -29,7 +29,8 @@ contract TaskEscrow is TaskHashes, Credits {
     uint256 public escrowedWei;
     mapping(uint256 taskId => Task) private _tasks;
     mapping(uint256 taskId => Escalation[]) private _escalations;
-    mapping(uint256 taskId => mapping(address provider => bool)) private _excluded;
+    // Owners, so that another key of one is excluded with it.
+    mapping(uint256 taskId => mapping(address owner => bool)) private _excluded;
     mapping(bytes32 usedKey => bool) private _usedCheckpoints;
 
     constructor(
@@ -101,7 +102,7 @@ contract TaskEscrow is TaskHashes, Credits {
         Task storage task = _existing(taskId);
         require(_isOpen(task.state), TaskEscrowWrongState(taskId, task.state));
         _notPassed(taskId, task.deadline);
-        require(!_excluded[taskId][msg.sender], TaskEscrowProviderExcluded(taskId, msg.sender));
+        require(!isExcluded(taskId, msg.sender), TaskEscrowProviderExcluded(taskId, msg.sender));
         require(
             staking.getAccount(msg.sender).roles & PROVIDER != 0, TaskEscrowNotProviderRole(msg.sender)
         );
@@ -286,8 +287,9 @@ contract TaskEscrow is TaskHashes, Credits {
         return _escalations[taskId];
     }
 
-    function isExcluded(uint256 taskId, address provider) external view returns (bool) {
-        return _excluded[taskId][provider];
+    /// @notice Whether an attempt of the task by an account, or by another key of its owner, was escalated.
+    function isExcluded(uint256 taskId, address provider) public view returns (bool) {
+        return _excluded[taskId][staking.ownerOf(provider)];
     }
 
     /// @notice Whether verifiers may show their votes now.
@@ -376,7 +378,7 @@ contract TaskEscrow is TaskHashes, Credits {
         _escalations[taskId].push(
             Escalation(provider, task.attempt, releaseAt, false, task.result.resultHash)
         );
-        _excluded[taskId][provider] = true;
+        _excluded[taskId][staking.ownerOf(provider)] = true;
         emit TaskEscalated(taskId, provider, task.attempt, index, releaseAt);
         _open(task, State.Escalated);
     }

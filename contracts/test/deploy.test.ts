@@ -193,6 +193,41 @@ describe('calls, results, errors and events', () => {
   });
 });
 
+/** What money can be sent to; OpenZeppelin's governor and timelock carry out decisions, which may pay. */
+const PAYABLE: Readonly<Record<string, readonly string[]>> = {
+  Staking: ['deposit'],
+  TaskEscrow: ['announce'],
+  InferenceEscrow: ['deposit'],
+  Epochs: ['fund'],
+  EpochDisputes: ['ask'],
+  GOpen: ['receive', 'wrap', 'wrapFor'],
+  Timelock: ['execute', 'executeBatch', 'receive'],
+  OpenLedgerGovernor: ['execute', 'receive', 'relay'],
+};
+
+describe('what the sources may not do', () => {
+  test('no payable function carries out several calls: one payment counts once', () => {
+    for (const name of contractNames) {
+      const { fragments } = contractInterfaces[name];
+      const taking = fragments
+        .filter((each) => 'payable' in each && each.payable === true)
+        .map((each) => ('name' in each ? String(each.name) : 'receive'));
+      assert.deepEqual(taking.sort(), PAYABLE[name] ?? [], name);
+    }
+  });
+
+  test('accounting reads no balance, and no contract runs foreign code in its own name', () => {
+    const folder = new URL('../src/', import.meta.url);
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+    const sources = files.filter((file) => file.endsWith('.sol'));
+    assert.ok(sources.length > 20);
+    for (const file of sources) {
+      const text = readFileSync(new URL(file, folder), 'utf8').replace(/\/\/.*/g, '');
+      assert.doesNotMatch(text, /\.balance\b|selfbalance|delegatecall|multicall/i, file);
+    }
+  });
+});
+
 /** Errors of the libraries we build on, which their own tests cover. */
 const foreign =
   /^(AccessControl|Checkpoint|ECDSA|ERC\d|AddressEmptyCode|FailedCall|Governor|InsufficientBalance|InvalidAccountNonce|InvalidShortString|Ownable|SafeCast|StringTooLong|Timelock|Votes|DoubleEndedQueue|QueueEmpty|QueueFull|Panic|SafeERC20|Strings|Nonces)/;

@@ -9,6 +9,7 @@ import {
   assertConserved,
   bonds,
   domainOf,
+  INVALID,
   isolate,
   PROVIDER,
   publish,
@@ -16,12 +17,13 @@ import {
   stake,
   timing,
   toVoting,
+  VALID,
   VERIFIER,
   vote,
 } from './fixtures.ts';
 
 const chain = await startChain();
-const { Staking } = chain.contracts;
+const { Staking, TaskEscrow } = chain.contracts;
 const [cold, hot, next, requester, bob, ...others] = chain.wallets as [
   Wallet,
   Wallet,
@@ -105,6 +107,26 @@ describe('worker keys', () => {
     await vote(chain, committee, taskId);
     assert.equal((await Staking.getAccount(cold.address)).lockedWei, 0n);
     await assertConserved(chain);
+  });
+
+  test('an owner whose attempt was escalated does not claim the task again by its next key', async () => {
+    await stake(chain, cold, PROVIDER);
+    await name(cold, hot);
+    for (const wallet of others.slice(0, 3)) await stake(chain, wallet, VERIFIER);
+    const datanet = await publish(chain, requester);
+    const taskId = await announce(chain, requester, datanet);
+    const committee = await toVoting(chain, hot, taskId);
+    await vote(chain, committee, taskId, [INVALID, VALID, VALID]);
+    await name(cold, next);
+    for (const account of [cold, hot, next])
+      assert.equal(await TaskEscrow.isExcluded(taskId, account.address), true);
+    for (const account of [cold, next])
+      await refuses(
+        chain.send(account, 'TaskEscrow', 'claim', [taskId]),
+        'TaskEscrowProviderExcluded',
+      );
+    await stake(chain, bob, PROVIDER);
+    await chain.send(bob, 'TaskEscrow', 'claim', [taskId]);
   });
 
   test('who is drawn is the key that works', async () => {

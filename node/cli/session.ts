@@ -4,9 +4,12 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
+import type { Deployment } from '#contracts';
+import { type Address, parseAddress } from '#crypto';
 import { NodeError } from '../errors.ts';
-import { parseSwarmFile, type SwarmFile } from '../swarm-file.ts';
+import { parseSwarmFile, readJoinFile, type SwarmFile } from '../swarm-file.ts';
+import { parseOpen } from '../units.ts';
 
 export type GlobalOptions = { readonly dataDir: string; readonly json: boolean };
 
@@ -25,6 +28,48 @@ export function readSwarm(dataDir: string): SwarmFile {
       'start a swarm with `npm start`, or name its folder with --data-dir',
     );
   return parseSwarmFile(readFileSync(file, 'utf8'), file);
+}
+
+/** The chain and the contracts on it that a command works with. */
+export type Place = {
+  readonly rpc: string;
+  readonly chainId: number;
+  readonly deployment: Deployment;
+};
+
+/** Where `--swarm` says, else the swarm of the data directory. */
+export function placeOf({ dataDir }: GlobalOptions, own: { readonly swarm?: string }): Place {
+  if (own.swarm !== undefined) return readJoinFile(own.swarm);
+  const { rpc, chainId, deployment } = readSwarm(dataDir);
+  return { rpc, chainId, deployment: deployment as Deployment };
+}
+
+/** Adds the option that names a swarm on another machine. */
+export const withPlace = (command: Command): Command =>
+  command.option(
+    '--swarm <file>',
+    'chain and contracts: the join.json of a swarm; default: the swarm of the data directory',
+  );
+
+/** Readers of single values, for options and arguments: what does not fit is wrong usage. */
+export function addressValue(text: string): Address {
+  try {
+    return parseAddress(text);
+  } catch {
+    throw new InvalidArgumentError('Expected 0x and 40 digits.');
+  }
+}
+
+export function wholeValue(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('Expected a whole number.');
+  return Number(text);
+}
+
+export function openValue(text: string): bigint {
+  const wei = parseOpen(text);
+  if (wei === null || wei === 0n)
+    throw new InvalidArgumentError('Expected an amount of OPEN above zero, like 12.5.');
+  return wei;
 }
 
 export type ApiCall = {

@@ -24,6 +24,7 @@ type TestnetOptions = {
   readonly withoutChallenger: boolean;
   readonly reduced: boolean;
   readonly restart: boolean;
+  readonly workerKeys: boolean;
   readonly gatewayPort: string;
   readonly threads: string;
 };
@@ -36,6 +37,7 @@ export function testnetCommand(onExit: (code: number) => void): Command {
     .option('--without-cheat', 'no provider lies', false)
     .option('--without-challenger', 'nobody challenges the lie, so it is paid', false)
     .option('--reduced', 'five nodes and about a hundred records', false)
+    .option('--worker-keys', 'nodes work with the stake of owners whose keys they lack', false)
     .option('--no-restart', 'leave processes that died dead')
     .option('--gateway-port <port>', 'port of the OpenAI endpoint; 0 = any free one', '8080')
     .option('--threads <n>', 'compute threads per node', '2')
@@ -50,6 +52,7 @@ function dataDirOf(own: TestnetOptions, { dataDir }: GlobalOptions): string {
     own.withoutCheat ? '-without-cheat' : '',
     own.withoutChallenger ? '-without-challenger' : '',
     own.reduced ? '-reduced' : '',
+    own.workerKeys ? '-worker-keys' : '',
   ].join('');
   return `${dataDir}${variant}`;
 }
@@ -147,6 +150,7 @@ async function startTold(
     challenges: !own.withoutChallenger,
     inflate: own.withoutCheat ? null : parseAddress(owned),
     restarts: own.restart,
+    workerKeys: own.workerKeys,
     gatewayPort: Number(own.gatewayPort),
     threads: Number(own.threads),
     narrator,

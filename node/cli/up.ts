@@ -2,14 +2,15 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
-import type { Deployment } from '#contracts';
 import { parseAddress } from '#crypto';
 import type { WeightFormat } from '#runtime';
 import { NodeError } from '../errors.ts';
 import { baseFolder, shippedBase } from '../paths.ts';
 import { DRAND_SERVERS } from '../services/drand-http.ts';
 import { keyAt, readKey } from '../store/key-file.ts';
+import { readJoinFile } from '../swarm-file.ts';
 import { globals } from './session.ts';
+import { readAuthorisationFile } from './worker.ts';
 
 type UpOptions = {
   readonly swarm: string;
@@ -27,14 +28,7 @@ type UpOptions = {
   readonly preset: string;
   readonly drand: string[];
   readonly inflate?: string;
-};
-
-/** The part of a swarm's file that a node needs to join it. */
-type JoinFile = {
-  readonly rpc: string;
-  readonly chainId: number;
-  readonly token: string;
-  readonly deployment: Deployment;
+  readonly authorisation?: string;
 };
 
 const WEIGHT_FORMATS: readonly WeightFormat[] = ['f32', 'bf16', 'f16', 'int8'];
@@ -46,6 +40,10 @@ export function upCommand(): Command {
     .option('--name <name>', 'how it calls itself', 'node')
     .option('--key <file>', 'its key; made in the data directory when absent')
     .option('--password-file <file>', 'password of an encrypted key')
+    .option(
+      '--authorisation <file>',
+      "its owner's (`openledger worker authorise`): it works with that owner's stake from now on",
+    )
     .option('--port <port>', 'TCP port for peers; 0 = any free one', '0')
     .option('--api-port <port>', 'TCP port of its HTTP API on loopback; 0 = any free one', '0')
     .option('--bootstrap <address...>', 'peers to join through', [])
@@ -101,6 +99,8 @@ export function upCommand(): Command {
         weights: own.weights,
         isGateway: own.gateway,
         challenges: own.challenge,
+        authorisation:
+          own.authorisation === undefined ? null : readAuthorisationFile(own.authorisation),
         drandServers: own.drand,
         inflate: own.inflate === undefined ? null : inflateOf(own.inflate),
       });
@@ -110,17 +110,4 @@ export function upCommand(): Command {
 function inflateOf(text: string) {
   const [contributor = '', client = ''] = text.split(':');
   return { contributor: parseAddress(contributor), client: parseAddress(client) };
-}
-
-function readJoinFile(file: string): JoinFile {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8')) as JoinFile;
-  } catch (error) {
-    throw new NodeError(
-      'FILE_UNREADABLE',
-      { file, reason: error instanceof Error ? (error.message.split('\n')[0] ?? '') : '' },
-      'name the join.json in the data directory of a swarm with --swarm',
-      error,
-    );
-  }
 }

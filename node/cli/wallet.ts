@@ -1,6 +1,6 @@
 /** `openledger wallet`: keys of people, their balances, and what the swarm owes them. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Deployment } from '#contracts';
@@ -13,7 +13,12 @@ import type { SwarmFile } from '../swarm-file.ts';
 import { formatOpen, parseOpen } from '../units.ts';
 import { callApi, type GlobalOptions, globals, print, readSwarm } from './session.ts';
 
-export type WalletOptions = { readonly wallet: string; readonly passwordFile?: string };
+export type WalletOptions = {
+  readonly wallet: string;
+  readonly passwordFile?: string;
+  /** A key's own file, in place of a wallet. */
+  readonly key?: string;
+};
 
 /** Adds the options that name a wallet. */
 export function withWallet(command: Command): Command {
@@ -21,6 +26,10 @@ export function withWallet(command: Command): Command {
     .option('--wallet <name>', 'name of the wallet', 'default')
     .option('--password-file <file>', 'file that holds the password of an encrypted wallet');
 }
+
+/** Adds the options that name a wallet, or a key wherever it is. */
+export const withKey = (command: Command): Command =>
+  withWallet(command).option('--key <file>', 'file of the key, in place of a wallet');
 
 const folderOf = (options: GlobalOptions): string => join(options.dataDir, 'wallets');
 const fileOf = (options: GlobalOptions, name: string): string => {
@@ -33,12 +42,13 @@ const fileOf = (options: GlobalOptions, name: string): string => {
   return join(folderOf(options), `${name}.json`);
 };
 
-/** The private key of the wallet that the options name. */
+/** The private key that the options name. */
 export function keyOfWallet(options: GlobalOptions, wallet: WalletOptions): Promise<Uint8Array> {
-  return readKey(fileOf(options, wallet.wallet), passwordOf(wallet));
+  return readKey(wallet.key ?? fileOf(options, wallet.wallet), passwordOf(wallet));
 }
 
-function passwordOf({ passwordFile }: { passwordFile?: string }): string | null {
+/** The password in the file that the options name; null where none is named. */
+export function passwordOf({ passwordFile }: { passwordFile?: string }): string | null {
   if (passwordFile === undefined) return null;
   if (!existsSync(passwordFile))
     throw new NodeError(
@@ -52,10 +62,12 @@ function passwordOf({ passwordFile }: { passwordFile?: string }): string | null 
 /** Opens the chain account of a wallet. */
 export function accountOf(
   options: GlobalOptions,
-  swarm: SwarmFile,
+  swarm: Pick<SwarmFile, 'rpc' | 'chainId' | 'deployment'>,
   name: string,
   key: Uint8Array,
 ): Promise<Account> {
+  // With a key from elsewhere the data directory may be new.
+  mkdirSync(folderOf(options), { recursive: true });
   return openAccount({
     rpc: swarm.rpc,
     chainId: swarm.chainId,

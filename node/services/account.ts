@@ -28,20 +28,37 @@ export type AccountOptions = {
   readonly patienceMs?: number;
 };
 
-/** Connects. @throws ChainError CHAIN_UNREACHABLE, CHAIN_ID_MISMATCH, CHAIN_LOCKED. */
-export async function openAccount(options: AccountOptions): Promise<Account> {
-  const { deployment } = options;
-  const client = await connectChain({
+type ReaderOptions = Pick<AccountOptions, 'rpc' | 'chainId' | 'deployment' | 'patienceMs'>;
+
+const connect = (options: ReaderOptions, privateKey: string | null): Promise<ChainClient> =>
+  connectChain({
     rpcUrl: options.rpc,
     expectedChainId: options.chainId,
-    privateKey: toHex(options.privateKey),
+    privateKey,
     ...(options.patienceMs === undefined ? {} : { patienceMs: options.patienceMs }),
-    contracts: Object.entries(deployment.contracts).map(([name, address]) => ({
+    contracts: Object.entries(options.deployment.contracts).map(([name, address]) => ({
       name,
       address,
       abi: contractInterfaces[name as ContractName].fragments,
     })),
   });
+
+/** What anybody may read, without a key. @throws ChainError CHAIN_UNREACHABLE, CHAIN_ID_MISMATCH. */
+export async function openReader(options: ReaderOptions) {
+  const client = await connect(options, null);
+  const { contracts } = options.deployment;
+  const nobody = `0x${'00'.repeat(20)}` as const;
+  const { read } = createChainPort<ContractName>(nobody, contracts, contractInterfaces, {
+    call: (request) => client.call(request),
+    submit: () => Promise.reject(new Error('a reader has no key to submit with')),
+  });
+  return { client, chain: { read }, close: client.close };
+}
+
+/** Connects. @throws ChainError CHAIN_UNREACHABLE, CHAIN_ID_MISMATCH, CHAIN_LOCKED. */
+export async function openAccount(options: AccountOptions): Promise<Account> {
+  const { deployment } = options;
+  const client = await connect(options, toHex(options.privateKey));
   const outbox = await openOutbox(client, options.outboxFile);
   const chain = createChainPort<ContractName>(
     parseAddress(outbox.address),
@@ -59,4 +76,15 @@ export async function openAccount(options: AccountOptions): Promise<Account> {
       client.close();
     },
   };
+}
+
+/**
+ * The key for doing again what may be done often: the first of `prefix/0`, `prefix/1`, … that is not
+ * over, so that what a crash left under way is finished and not done twice.
+ */
+export function openKey(prefix: string, status: (key: string) => string): string {
+  for (let number = 0; ; number += 1) {
+    const key = `${prefix}/${number}`;
+    if (status(key) !== 'done' && status(key) !== 'reverted') return key;
+  }
 }

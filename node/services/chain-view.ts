@@ -21,6 +21,8 @@ import type { AdapterLineage } from '../provider/bundle.ts';
 import type { Channel } from '../provider/cashier.ts';
 import type { ChainPort } from './chain-port.ts';
 import type { ContractAdapter, ContractTask, ContractVersion } from './contract-types.ts';
+import { readStake } from './staking.ts';
+import { readStanding } from './worker.ts';
 
 type Fees = {
   readonly platformPpm: number;
@@ -104,12 +106,12 @@ export function createChainView(
       })),
     lineage: async (adapterId) => lineageOf(chain, await adapterOf(adapterId)),
     isServing: async (provider) => {
-      const account = await chain.read<{ servingLockWei: bigint; servingExitAt: number }>(
-        'Staking',
-        'getAccount',
-        provider,
-      );
-      return account.servingLockWei > 0n && account.servingExitAt === 0;
+      const [{ worker }, account] = await Promise.all([
+        readStanding(chain, provider),
+        readStake(chain, provider),
+      ]);
+      // The lock answers for what the key in force signs: not for its owner, nor for the next key.
+      return worker === provider && account.servingLockWei > 0n && account.servingExitAt === 0;
     },
     channel,
     escrow: {

@@ -1,4 +1,5 @@
 /** Credits that contracts hold for an account: rewards, shares of slashes, fees. Their owner takes them. */
+import { openKey } from './account.ts';
 import type { ChainPort } from './chain-port.ts';
 
 const HOLDERS = [
@@ -20,10 +21,8 @@ export async function withdrawCredits(
   for (const contract of HOLDERS) {
     const creditWei = await chain.read<bigint>(contract, 'credits', chain.self);
     if (creditWei === 0n) continue;
-    let number = 0;
-    const key = () => `credits/${contract}/${number}`;
-    while (status(key()) === 'done' || status(key()) === 'reverted') number += 1;
-    await chain.submit({ key: key(), contract, fn: 'withdrawCredits', args: [] });
+    const key = openKey(`credits/${contract}`, status);
+    await chain.submit({ key, contract, fn: 'withdrawCredits', args: [] });
     totalWei += creditWei;
   }
   return totalWei;

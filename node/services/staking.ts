@@ -1,6 +1,7 @@
 /**
- * A node's own stake: deposits what its roles need, takes the roles, registers to serve. Each step is
- * done once, by its key; what the chain already says is not done again.
+ * The stake that a node works with, its own or its owner's: deposits what its roles need, takes the
+ * roles, registers to serve. Each step is done once, by its key; what the chain already says is not
+ * done again.
  */
 import type { Address } from '#crypto';
 import type { Stake } from '#protocol';
@@ -8,13 +9,24 @@ import type { ChainPort } from './chain-port.ts';
 
 export const ROLE = { provider: 1, verifier: 2 } as const;
 
-type Account = {
+/** What nodes and owners read of `Staking.getAccount`; times in Unix seconds, 0 = not asked for. */
+export type StakeAccount = {
   readonly freeWei: bigint;
   readonly lockedWei: bigint;
+  readonly thawingWei: bigint;
   readonly stakeWei: bigint;
   readonly servingLockWei: bigint;
+  readonly thawReadyAt: number;
+  readonly servingExitAt: number;
   readonly roles: number;
+  readonly listed: boolean;
 };
+
+/** The stake that an account works with, and the serving bond of the key that acts. */
+export const readStake = (
+  chain: Pick<ChainPort<'Staking'>, 'read'>,
+  account: Address,
+): Promise<StakeAccount> => chain.read('Staking', 'getAccount', account);
 
 export type StakeOptions = {
   readonly chain: ChainPort<'Staking'>;
@@ -29,19 +41,19 @@ export async function ensureStake({
   targetWei,
   roles,
   serves,
-}: StakeOptions): Promise<Account> {
-  const read = () => chain.read<Account>('Staking', 'getAccount', chain.self);
+}: StakeOptions): Promise<StakeAccount> {
+  const read = () => readStake(chain, chain.self);
   const submit = (step: string, fn: string, args: readonly unknown[], valueWei = 0n) =>
     chain.submit({ key: `stake/${step}`, contract: 'Staking', fn, args, valueWei });
   const before = await read();
   const steps: Promise<unknown>[] = [];
-  // Slashed stake is not topped up by itself: that is for the operator to decide.
+  // Slashed stake is not topped up by itself, nor what an owner put in: that is for them to decide.
   if (before.stakeWei === 0n && before.roles === 0)
     steps.push(submit('deposit', 'deposit', [], targetWei));
   if (before.roles !== roles) steps.push(submit(`roles/${roles}`, 'setRoles', [roles]));
   await Promise.all(steps);
-  if (serves && before.servingLockWei === 0n && before.roles === 0)
-    await submit('serve', 'registerServing', []);
+  // Once for each key, by the outbox: an owner's next key registers anew, a slashed one does not.
+  if (serves && before.servingLockWei === 0n) await submit('serve', 'registerServing', []);
   return read();
 }
 

@@ -20,6 +20,7 @@ import type { ContractTask } from './contract-types.ts';
 import { ROLE, readStakers, type Staker } from './staking.ts';
 import { attemptKey, type Trainer, type TrainingProgress } from './trainer.ts';
 import type { Verification } from './verifier.ts';
+import { readStanding } from './worker.ts';
 
 type Contracts = 'TaskEscrow' | 'Staking' | 'Parameters';
 
@@ -49,6 +50,8 @@ export type TaskService = {
   readonly view: (taskId: number) => Promise<SeenTask | null>;
   /** What the beacon is to give for tasks that waited for their committee at the last tick. */
   readonly seedMarks: () => readonly number[];
+  /** Tasks that wait for this node by the chain: those it holds and those in whose committee it sits. */
+  readonly undertaken: () => Promise<number>;
 };
 
 type Escalation = {
@@ -59,6 +62,8 @@ type Escalation = {
 type Votes = Map<string, Verification | 'running'>;
 
 const CLOSED = new Set<TaskState>(['Registered', 'Refunded', 'Cancelled', 'None']);
+/** States in which a provider or a committee is bound to go on. */
+const HELD = new Set<TaskState>(['Claimed', 'Committed', 'Revealed', 'Voting']);
 
 export function createTaskService(options: TaskServiceOptions): TaskService {
   const { chain } = options;
@@ -66,20 +71,24 @@ export function createTaskService(options: TaskServiceOptions): TaskService {
   const done = new Set<number>();
   let seedMarks: readonly number[] = [];
   const submit = submitter(options);
+  const taskIds = async (): Promise<number[]> => {
+    const count = Number(await chain.read<bigint>('TaskEscrow', 'taskCount'));
+    return Array.from({ length: count }, (_, i) => i + 1).filter((taskId) => !done.has(taskId));
+  };
+  const readTask = (taskId: number) => chain.read<ContractTask>('TaskEscrow', 'getTask', taskId);
   return {
     tick: async (signal) => {
-      const [count, head, stakers] = await Promise.all([
-        chain.read<bigint>('TaskEscrow', 'taskCount'),
+      const [taskIdsNow, head, stakers] = await Promise.all([
+        taskIds(),
         options.head(),
         readStakers(chain),
       ]);
       const open: { taskId: number; task: ContractTask }[] = [];
-      for (let taskId = 1; taskId <= Number(count); taskId += 1) {
-        if (done.has(taskId)) continue;
-        const task = await chain.read<ContractTask>('TaskEscrow', 'getTask', taskId);
+      for (const taskId of taskIdsNow) {
+        const task = await readTask(taskId);
         if (CLOSED.has(stateOf(task))) done.add(taskId);
         else open.push({ taskId, task });
-        const escalations = await chain.read<Escalation[]>('TaskEscrow', 'getEscalations', taskId);
+        const escalations = await escalationsOf(chain, taskId);
         const releases = decideReleases(taskId, escalations, chain.self, head.timestamp * 1000);
         for (const intent of releases) submit(intent);
       }
@@ -112,7 +121,28 @@ export function createTaskService(options: TaskServiceOptions): TaskService {
       return { task, state: stateOf(task), progress };
     },
     seedMarks: () => seedMarks,
+    undertaken: async () => {
+      const tasks = await Promise.all((await taskIds()).map(readTask));
+      return tasks.filter(
+        (task) =>
+          HELD.has(stateOf(task)) &&
+          (task.provider === chain.self ||
+            task.committee.some(({ verifier }) => verifier === chain.self)),
+      ).length;
+    },
   };
+}
+
+/** Those of a task; whatever key its owner has now releases the lock of an earlier one. */
+async function escalationsOf(chain: ChainPort<Contracts>, taskId: number): Promise<Escalation[]> {
+  const all = await chain.read<Escalation[]>('TaskEscrow', 'getEscalations', taskId);
+  return Promise.all(
+    all.map(async (each) =>
+      each.released
+        ? each
+        : { ...each, provider: (await readStanding(chain, each.provider)).worker },
+    ),
+  );
 }
 
 /** Submits each intent once at a time; what the chain does not take, the next tick decides anew. */
@@ -141,6 +171,11 @@ async function viewOf(
   const withRole = (role: number) => stakers.filter((each) => (each.state.roles & role) !== 0);
   const readDrawable = () => chain.read<bigint>('TaskEscrow', 'drawableAtBlock', taskId);
   const readExcluded = () => chain.read<boolean>('TaskEscrow', 'isExcluded', taskId, chain.self);
+  // Neither of the two is drawn, nor who works for the same owner.
+  const parties = state === 'Revealed' ? [task.provider, task.requester] : [];
+  const omitted = await Promise.all(
+    parties.map(async (party) => (await readStanding(chain, party)).worker),
+  );
   return {
     taskId,
     task,
@@ -150,8 +185,7 @@ async function viewOf(
     stakers: stakers.map(({ account }) => account),
     providers: withRole(ROLE.provider).map(({ account }) => account),
     verifiersEligible: withRole(ROLE.verifier).filter(
-      ({ account, state: own }) =>
-        own.stakeWei > 0n && account !== task.provider && account !== task.requester,
+      ({ account, state: own }) => own.stakeWei > 0n && !omitted.includes(account),
     ).length,
     committeeSize: task.rules.committeeSize,
   };

@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { NodeError } from '../errors.ts';
+import { EXIT, NodeError } from '../errors.ts';
 import { projectRoot } from '../paths.ts';
 
 /** What a child process prints as its first line of standard output when it serves. */
@@ -47,7 +47,8 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     current.once('exit', (code, signal) => {
       if (!wanted) return;
       options.onDeath?.({ code, signal });
-      if (options.restartAfterMs !== null)
+      // A key that was replaced never works again.
+      if (options.restartAfterMs !== null && code !== EXIT.replaced)
         setTimeout(() => {
           // A child that cannot come back is told by its next death or by whoever misses it.
           if (wanted) launch().catch(() => options.onDeath?.({ code: null, signal: null }));

@@ -10,11 +10,13 @@ import { type Address, addressOfPrivateKey, fromHex, parseAddress, toHex } from 
 import { loadModelDirectory } from '#runtime';
 import { connectChain } from '../chain/client.ts';
 import { openOutbox } from '../chain/outbox.ts';
+import { EXIT } from '../errors.ts';
 import { shippedBase } from '../paths.ts';
 import { type Account, openAccount } from '../services/account.ts';
 import { keyAt } from '../store/key-file.ts';
 import { type SwarmFile, writeSwarmFile } from '../swarm-file.ts';
 import type { Narrator } from './narrator.ts';
+import { authorisationFor } from './owners.ts';
 import { settledPort } from './ports.ts';
 import { type Child, residentBytes, startChild } from './supervisor.ts';
 
@@ -26,6 +28,8 @@ export type SwarmOptions = {
   /** Of the node that cheats (the last), whose score it overstates; null = nobody cheats. */
   readonly inflate: Address | null;
   readonly restarts: boolean;
+  /** Nodes work with the stake of owners whose keys they do not have. */
+  readonly workerKeys: boolean;
   readonly gatewayPort: number;
   readonly threads: number;
   readonly narrator: Narrator;
@@ -173,29 +177,42 @@ async function foundContracts(
   return { operator, deployment, treasury, baseHash };
 }
 
-async function startNodes(
-  options: SwarmOptions,
-  { rpc, chainId }: Chain,
+/** Keys and funds of the nodes, and what their owners authorise them by, if they have any. */
+async function prepareNodes(
+  { dataDir, workerKeys }: SwarmOptions,
+  place: Chain,
   { operator, deployment }: Founded,
-  children: Child[],
-): Promise<SwarmFile> {
-  const { dataDir, token, narrator } = options;
-  const names = Array.from({ length: options.nodes }, (_, i) => `node-${i + 1}`);
-  const joinFile = join(dataDir, 'join.json');
-  writeFileSync(joinFile, JSON.stringify({ rpc, chainId, token, deployment }), { mode: 0o600 });
+  names: readonly string[],
+): Promise<{ addresses: readonly Address[]; authorisations: readonly string[] }> {
   const addresses = await Promise.all(
     names.map(async (name) => addressOfPrivateKey(await keyAt(join(dataDir, name, 'key.json')))),
   );
   await Promise.all(
-    addresses.map((address) =>
-      operator.outbox.submit({
-        key: `fund/${address}`,
-        to: address,
-        data: '0x',
-        valueWei: NODE_FUNDS_WEI,
-      }),
+    addresses.map((to) =>
+      operator.outbox.submit({ key: `fund/${to}`, to, data: '0x', valueWei: NODE_FUNDS_WEI }),
     ),
   );
+  if (!workerKeys) return { addresses, authorisations: [] };
+  const owners = { dataDir, ...place, deployment, operator };
+  const authorisations = await Promise.all(
+    addresses.map((worker, index) => authorisationFor(owners, names[index] as string, worker)),
+  );
+  return { addresses, authorisations };
+}
+
+async function startNodes(
+  options: SwarmOptions,
+  place: Chain,
+  founded: Founded,
+  children: Child[],
+): Promise<SwarmFile> {
+  const { dataDir, token, narrator } = options;
+  const { rpc, chainId } = place;
+  const { deployment } = founded;
+  const names = Array.from({ length: options.nodes }, (_, i) => `node-${i + 1}`);
+  const joinFile = join(dataDir, 'join.json');
+  writeFileSync(joinFile, JSON.stringify({ rpc, chainId, token, deployment }), { mode: 0o600 });
+  const { addresses, authorisations } = await prepareNodes(options, place, founded, names);
   const bar = narrator.progress('nodes', names.length);
   let up = 0;
   const start = async (
@@ -209,6 +226,7 @@ async function startNodes(
       isGateway && options.gatewayPort !== 0
         ? options.gatewayPort
         : await settledPort(join(dataDir, name, 'api.port'));
+    const authorisation = authorisations[index];
     const cheats = options.inflate !== null && index === names.length - 1;
     const child = await startChild({
       name,
@@ -228,6 +246,7 @@ async function startNodes(
         String(apiPort),
         ...(isGateway ? ['--gateway'] : []),
         ...(options.challenges ? [] : ['--no-challenge']),
+        ...(authorisation === undefined ? [] : ['--authorisation', authorisation]),
         // The client that does not look is the second node.
         ...(cheats ? ['--inflate', `${options.inflate}:${addresses[1]}`] : []),
         ...(bootstrap.length > 0 ? ['--bootstrap', ...bootstrap] : []),
@@ -237,7 +256,7 @@ async function startNodes(
       readyWithinMs: READY_WITHIN_MS,
       onDeath: ({ code, signal }) =>
         narrator.warn(
-          `${name} ended (${signal ?? code})${options.restarts ? '; it is started again' : ''}`,
+          `${name} ended (${signal ?? code})${options.restarts && code !== EXIT.replaced ? '; it is started again' : ''}`,
         ),
     });
     children.push(child);
