@@ -27,6 +27,14 @@ contract PaymentDisputes is IPaymentDisputes {
     IModelRegistry public immutable models;
     IInferenceEscrow public immutable inferenceEscrow;
 
+    /// @dev Who gets the model owner's part, and who what nobody else gets. Of an adapter that was registered after the
+    /// receipt's date nobody can say whether the anchorer knew it: either may have the part.
+    struct Owners {
+        address model;
+        address treasury;
+        bool isLate;
+    }
+
     /// @dev By receipt and presenter: nobody can put off what another one presented.
     mapping(bytes32 key => Presented) private _presented;
 
@@ -126,9 +134,10 @@ contract PaymentDisputes is IPaymentDisputes {
         );
         uint256 paidWei = _amountAt(evidence.place, evidence.key, receiptHash, anchored, epoch);
         IParameters.Fees[] memory right = parameters.feesAround(division.receipt.issuedAt);
+        Owners memory owners = _ownersOf(division.receipt);
         for (uint256 i = 0; i < right.length; i++) {
             if (!ReceiptDivision.divides(division, right[i])) continue;
-            _need(!_isDue(division, right[i], evidence.key, paidWei), epoch);
+            _need(!_isDue(division, right[i], owners, evidence.key, paidWei), epoch);
         }
         _reject(epoch, Fault.Payment, address(0));
     }
@@ -267,9 +276,10 @@ contract PaymentDisputes is IPaymentDisputes {
     function _isDue(
         IReferee.DivisionEvidence calldata division,
         IParameters.Fees memory fees,
+        Owners memory owners,
         uint256 key,
         uint256 paidWei
-    ) private view returns (bool) {
+    ) private pure returns (bool) {
         IReferee.Receipt calldata receipt = division.receipt;
         uint256 feeWei = receipt.feeWei;
         if (key == EpochTrees.POOL) return paidWei == ReceiptDivision.stakersOf(feeWei, fees);
@@ -283,17 +293,21 @@ contract PaymentDisputes is IPaymentDisputes {
         for (uint256 i = 0; i < division.spans.length; i++) {
             if (division.spans[i].contributor == account) dueWei += division.spans[i].amountWei;
         }
-        address treasury = inferenceEscrow.treasury();
         (, uint256 learned, uint256 memorised) = ReceiptDivision.weightsOf(division);
-        if (account == treasury && learned + memorised == 0) dueWei += ReceiptDivision.dataOf(feeWei, fees);
+        if (account == owners.treasury && learned + memorised == 0) dueWei += ReceiptDivision.dataOf(feeWei, fees);
         uint256 ownersWei = ReceiptDivision.modelOwnerOf(feeWei, fees);
-        (address owner, uint256 since) = models.ownerOf(receipt.adapterId);
-        // Of an adapter that was registered after the receipt's date nobody can say whether the anchorer knew it.
-        if (owner != address(0) && since > receipt.issuedAt && (account == owner || account == treasury)) {
-            return paidWei == dueWei || paidWei == dueWei + ownersWei;
-        }
-        if (account == (owner == address(0) ? treasury : owner)) dueWei += ownersWei;
+        bool isEither = owners.isLate && (account == owners.model || account == owners.treasury);
+        if (isEither) return paidWei == dueWei || paidWei == dueWei + ownersWei;
+        if (account == owners.model) dueWei += ownersWei;
         return paidWei == dueWei;
+    }
+
+    function _ownersOf(IReferee.Receipt calldata receipt) private view returns (Owners memory owners) {
+        uint256 since;
+        owners.treasury = inferenceEscrow.treasury();
+        (owners.model, since) = models.ownerOf(receipt.adapterId);
+        owners.isLate = since > receipt.issuedAt;
+        if (owners.model == address(0)) owners.model = owners.treasury;
     }
 
     function _shareOf(uint256 key, uint256 poolWei, uint256 atBlock) private view returns (uint256) {

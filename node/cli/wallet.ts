@@ -4,14 +4,14 @@ import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Deployment } from '#contracts';
-import { type Address, addressOfPrivateKey, parseAddress } from '#crypto';
+import { type Address, addressOfPrivateKey } from '#crypto';
 import { connectChain } from '../chain/client.ts';
 import { NodeError } from '../errors.ts';
 import { type Account, openAccount } from '../services/account.ts';
 import { readKey, writeKey } from '../store/key-file.ts';
 import type { SwarmFile } from '../swarm-file.ts';
 import { formatOpen, parseOpen } from '../units.ts';
-import { callApi, type GlobalOptions, globals, print, readSwarm } from './session.ts';
+import { addressValue, callApi, type GlobalOptions, globals, print, readSwarm } from './session.ts';
 
 export type WalletOptions = {
   readonly wallet: string;
@@ -127,9 +127,13 @@ export function walletCommand(): Command {
       .action(fund),
   );
   wallet.addCommand(
-    withWallet(
-      new Command('claim').description('draw what finalised epochs owe to the wallet'),
-    ).action(claim),
+    withWallet(new Command('claim').description('draw what finalised epochs owe to the wallet'))
+      .option(
+        '--account <address>',
+        "claim for another account, such as a cold owner's; the contract pays it",
+        addressValue,
+      )
+      .action(claim),
   );
   return wallet;
 }
@@ -181,11 +185,10 @@ async function fund(own: WalletOptions & { amount: string }, command: Command): 
   );
 }
 
-async function claim(own: WalletOptions, command: Command): Promise<void> {
+async function claim(own: WalletOptions & { account?: Address }, command: Command): Promise<void> {
   const options = globals(command);
   const swarm = readSwarm(options.dataDir);
-  const key = await keyOfWallet(options, own);
-  const address = parseAddress(addressOfPrivateKey(key));
+  const address = own.account ?? addressOfPrivateKey(await keyOfWallet(options, own));
   const owed = await owedTo(swarm, address);
   if (owed === 0n) {
     print(
