@@ -195,6 +195,7 @@ describe('calls, results, errors and events', () => {
 
 /** What money can be sent to; OpenZeppelin's governor and timelock carry out decisions, which may pay. */
 const PAYABLE: Readonly<Record<string, readonly string[]>> = {
+  DatanetRegistry: ['commit'],
   Staking: ['deposit'],
   TaskEscrow: ['announce'],
   InferenceEscrow: ['deposit'],
