@@ -15,10 +15,11 @@ abstract contract Actors is World {
     string internal constant REACHED = ".cache/forge/reached.jsonl";
 
     /// @dev Keys: 1 and 2 requesters, 11 and 12 honest providers, 13 and 14 dishonest, 21 to 25 honest verifiers, 26 and
-    /// 27 verifiers that vote as they like or not at all, 31 the watcher, 41 a contributor.
+    /// 27 verifiers that vote as they like or not at all, 31 the watcher, 32 an anchorer that lies, 41 a contributor.
     uint256[] internal providers = [11, 12, 13, 14];
     uint256[] internal verifiers = [21, 22, 23, 24, 25, 26, 27];
     uint256 internal constant WATCHER = 31;
+    uint256 internal constant LIAR = 32;
     uint256 internal constant CONTRIBUTOR = 41;
 
     struct Fault {
@@ -49,6 +50,7 @@ abstract contract Actors is World {
     uint256 internal claims;
     uint256 internal reveals;
     uint256 internal lapses;
+    uint256 internal rejections;
 
     // What relayers put up for contributions and took back.
     uint256 internal depositedWei;
@@ -60,12 +62,13 @@ abstract contract Actors is World {
         for (uint256 i = 0; i < providers.length; i++) _pay(vm.addr(providers[i]), 200 * OPEN, PROVIDER);
         for (uint256 i = 0; i < verifiers.length; i++) _pay(vm.addr(verifiers[i]), 50 * OPEN, VERIFIER);
         _pay(vm.addr(WATCHER), 50 * OPEN, 0);
+        _pay(vm.addr(LIAR), 200 * OPEN, 0);
         vm.deal(vm.addr(1), 1_000 * OPEN);
         vm.deal(vm.addr(2), 1_000 * OPEN);
     }
 
     function isHonest(uint256 key) public pure returns (bool) {
-        return key != 13 && key != 14 && key != 26 && key != 27;
+        return key != 13 && key != 14 && key != 26 && key != 27 && key != LIAR;
     }
 
     /// @dev Appends what this run reached to a file that the command sums up.
@@ -78,6 +81,7 @@ abstract contract Actors is World {
         );
         line = string.concat(line, ',"redraws":', vm.toString(redraws), ',"withholdings":', vm.toString(withheld));
         line = string.concat(line, ',"reveals":', vm.toString(reveals), ',"lapses":', vm.toString(lapses));
+        line = string.concat(line, ',"rejections":', vm.toString(rejections));
         vm.writeLine(REACHED, string.concat(line, ',"claims":', vm.toString(claims), "}"));
     }
 

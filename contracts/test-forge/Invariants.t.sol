@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Anchorers} from "./Anchorers.sol";
 import {Base} from "./Base.sol";
 import {Swarm} from "./Swarm.sol";
 
@@ -25,7 +26,7 @@ contract InvariantsTest is Base {
 
     /// @dev Time and work come up more often than the rest, so that runs get somewhere.
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
-        bytes4[26] memory chosen = [
+        bytes4[27] memory chosen = [
             Swarm.announce.selector,
             Swarm.announce.selector,
             Swarm.cancel.selector,
@@ -51,7 +52,8 @@ contract InvariantsTest is Base {
             Swarm.contribute.selector,
             Swarm.reveal.selector,
             Swarm.decide.selector,
-            Swarm.lapse.selector
+            Swarm.lapse.selector,
+            Anchorers.lieAboutEpoch.selector
         ];
         bytes4[] memory selectors = new bytes4[](chosen.length);
         for (uint256 i = 0; i < chosen.length; i++) selectors[i] = chosen[i];

@@ -240,4 +240,39 @@ contract PresentedTest is Books {
         prepare(abi.encode(evidence), IPaymentDisputes.PaymentDisputesNotInWindow.selector);
         payments.challengeList(evidence);
     }
+
+    /// @dev What was committed to and shown about one epoch says nothing about another, even with the same roots.
+    function test_attack_evidenceOfAnotherEpoch() external {
+        Book memory book = _empty();
+        book.receipts = new bytes32[](2);
+        uint64 first = anchorBook(book);
+        IPaymentDisputes.ListEvidence memory evidence =
+            IPaymentDisputes.ListEvidence(first, listed(book.receipts, 0), listed(book.receipts, 1));
+        commitTo(WATCHER, abi.encode(evidence));
+        finalise(first);
+        uint64 second = anchorBook(book);
+        vm.prank(WATCHER);
+        vm.expectPartialRevert(IPaymentDisputes.PaymentDisputesNotInWindow.selector);
+        payments.challengeList(evidence);
+        evidence.epoch = second;
+        vm.prank(WATCHER);
+        vm.expectPartialRevert(IPaymentDisputes.PaymentDisputesEvidenceNotCommitted.selector);
+        payments.challengeList(evidence);
+    }
+
+    /// @dev The same lie told again in the same epoch is rejected again, by the evidence that stands committed.
+    function test_attack_theSameLieAgain() external {
+        Book memory book = _empty();
+        book.receipts = new bytes32[](2);
+        uint64 epoch = anchorBook(book);
+        IPaymentDisputes.ListEvidence memory evidence =
+            IPaymentDisputes.ListEvidence(epoch, listed(book.receipts, 0), listed(book.receipts, 1));
+        commitTo(WATCHER, abi.encode(evidence));
+        for (uint256 i = 0; i < 3; i++) {
+            vm.prank(WATCHER);
+            payments.challengeList(evidence);
+            rejected(epoch);
+            if (i < 2) same(anchorBook(book), epoch, "the same epoch");
+        }
+    }
 }

@@ -5,7 +5,7 @@ import {IDatanetRegistry} from "../src/interfaces/IDatanetRegistry.sol";
 import {IInferenceEscrow} from "../src/interfaces/IInferenceEscrow.sol";
 import {IReferee} from "../src/interfaces/IReferee.sol";
 import {ITaskEscrow} from "../src/interfaces/ITaskEscrow.sol";
-import {Actors} from "./Actors.sol";
+import {Anchorers} from "./Anchorers.sol";
 import {Packing, ScoreEvidence} from "./Packing.sol";
 import {vm} from "./Base.sol";
 
@@ -13,7 +13,7 @@ import {vm} from "./Base.sol";
 /// @dev The fuzzer chooses who does what. Before time passes, the honest do what they owe: they finish tasks they hold,
 /// vote the truth, and the watcher takes every wrong leaf to the referee. Every action either does something or
 /// returns; a revert is a finding.
-contract Swarm is Actors {
+contract Swarm is Anchorers {
     // ---------------------------------------------------------------- tasks
 
     function announce(uint256 who, uint96 reward) external {
@@ -272,6 +272,7 @@ contract Swarm is Actors {
 
     /// @dev Runs everything to its end: nothing may be left that nobody can move.
     function settle() external {
+        _duties();
         for (uint256 turn = 0; turn < 400; turn++) {
             bool open = false;
             for (uint256 taskId = 1; taskId <= tasks.taskCount(); taskId++) {
@@ -300,6 +301,7 @@ contract Swarm is Actors {
         uint64 anchored = epochs.epochCount();
         if (anchored > epochs.finalisedCount()) epochs.finalise(anchored);
         epochs.releaseBond(vm.addr(WATCHER));
+        epochs.releaseBond(vm.addr(LIAR));
         uint256 servingWei = 0;
         for (uint256 i = 0; i < providers.length; i++) {
             servingWei += staking.getLock(staking.servingLockId(vm.addr(providers[i]))).amountWei;
@@ -324,6 +326,7 @@ contract Swarm is Actors {
             if (tasks.getTask(taskId).state == ITaskEscrow.State.Voting) _votes(taskId);
         }
         _watch();
+        _watchEpochs();
     }
 
     /// @dev The honest finish what they hold; the others do so three times of four.

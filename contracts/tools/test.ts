@@ -68,7 +68,13 @@ function fuzzAndInvariants(): void {
 
 function reached(): void {
   const lines = existsSync(REACHED) ? readFileSync(REACHED, 'utf8').trim().split('\n') : [];
-  const sums: Record<string, number> = { slashes: 0, refunds: 0, timeouts: 0, lapses: 0 };
+  const sums: Record<string, number> = {
+    slashes: 0,
+    refunds: 0,
+    timeouts: 0,
+    lapses: 0,
+    rejections: 0,
+  };
   for (const line of lines) {
     for (const [outcome, count] of Object.entries(JSON.parse(line) as Record<string, number>)) {
       sums[outcome] = (sums[outcome] ?? 0) + count;

@@ -213,6 +213,17 @@ test('a false epoch is rejected, its anchorer slashed, and the epoch anchored ag
   assert.equal(await Epochs.claimedWei(provider.address), owed.cumulativeWei);
 });
 
+test('the same lie, told again after it was rejected, is rejected again', async (t) => {
+  const { blocks, watch } = await startNode(t);
+  const manifest = falseManifest(null, 1);
+  blocks.set(cidOfDigest(epochManifestDigest(manifest)).toString(), encodeEpochManifest(manifest));
+  for (const round of [1, 2, 3]) {
+    await anchorFalse(manifest, round);
+    await watch(signal);
+    assert.equal(await Epochs.epochCount(), 0n, `round ${round}`);
+  }
+});
+
 test('payouts that fell against the last final epoch are rejected', async (t) => {
   const { blocks, clock, epochs, watch } = await startNode(t);
   clock.nowMs += 2_000;
