@@ -157,3 +157,13 @@ export function decodeEvent(
     ? null
     : { contract, event: description.name, args: description.args };
 }
+
+/** Contracts that hold money; each says with `accountedWei()` what it holds, and keeps credits. */
+export const moneyHolders = [
+  'Staking',
+  'TaskEscrow',
+  'InferenceEscrow',
+  'Epochs',
+  'EpochDisputes',
+  'DatanetRegistry',
+] as const;

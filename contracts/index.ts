@@ -52,6 +52,7 @@ export {
   decodeEvent,
   decodeResult,
   encodeCall,
+  moneyHolders,
   type TypedContract,
 } from './connect.ts';
 export {

@@ -156,6 +156,7 @@ export {
 export {
   type AdapterOwner,
   type AnchoredPayments,
+  dividedBy,
   divisionOf,
   findPaymentFault,
   type PaymentFault,

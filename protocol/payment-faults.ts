@@ -291,18 +291,25 @@ function repeatedFault({ epoch, leaves, earlier }: AnchoredPayments): PaymentFau
 
 // ------------------------------------------------------------------ payments against receipts and stakes
 
-/** What a receipt gives by rules that it divides by, key by key; null by others. */
-function dueBy(
-  { receipt, scores, spans }: ReceiptContent,
-  rules: FeeRules,
-  owner: Address,
-  treasury: Address,
-): ReadonlyMap<Bytes32, bigint> | null {
+/** How a receipt divides its fee by rules that give its leaves' amounts; null by others. */
+export function dividedBy({ receipt, scores, spans }: ReceiptContent, rules: FeeRules) {
   const right = divideFee(receipt.feeWei, rules, scores, spans);
   const isRight =
     right.scores.every(({ amountWei }, i) => amountWei === scores[i]?.amountWei) &&
     right.spans.every(({ amountWei }, i) => amountWei === spans[i]?.amountWei);
-  if (!isRight) return null;
+  return isRight ? right : null;
+}
+
+/** What a receipt gives by rules that it divides by, key by key; null by others. */
+function dueBy(
+  content: ReceiptContent,
+  rules: FeeRules,
+  owner: Address,
+  treasury: Address,
+): ReadonlyMap<Bytes32, bigint> | null {
+  const { receipt } = content;
+  const right = dividedBy(content, rules);
+  if (right === null) return null;
   const due = new Map<Bytes32, bigint>();
   const add = (key: Bytes32, amountWei: bigint) => due.set(key, (due.get(key) ?? 0n) + amountWei);
   for (const { account, amountWei } of right.payouts) add(accountKey(account), amountWei);

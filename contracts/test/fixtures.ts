@@ -4,6 +4,7 @@ import { afterEach, beforeEach } from 'node:test';
 import { AbiCoder, getBytes, hexlify, id, keccak256, type Wallet, ZeroHash } from 'ethers';
 import { buildTree, type MerkleTree, proveLeaf } from '#crypto';
 import { type EpochsRootsInput, TaskEscrowVerdict } from '../bindings/structs.ts';
+import { moneyHolders } from '../connect.ts';
 import { type Chain, Reverted, startChain, TEST_CHAIN_ID } from '../harness.ts';
 import { OPEN_WEI, presets } from '../presets.ts';
 
@@ -53,19 +54,9 @@ export function isolate(chain: Chain): void {
   });
 }
 
-/** Contracts that hold money. */
-const HOLDERS = [
-  'Staking',
-  'TaskEscrow',
-  'InferenceEscrow',
-  'Epochs',
-  'EpochDisputes',
-  'DatanetRegistry',
-] as const;
-
 /** What every contract that holds money says it holds is what it holds. */
 export async function assertConserved(chain: Chain): Promise<void> {
-  for (const name of HOLDERS) {
+  for (const name of moneyHolders) {
     const balance = await chain.provider.getBalance(chain.deployment.contracts[name]);
     assert.equal(await chain.contracts[name].accountedWei(), balance, `${name} is off its balance`);
   }

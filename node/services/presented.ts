@@ -6,7 +6,7 @@ import type { Bytes32 } from '#crypto';
 import {
   ASK_TREES,
   channelKeyOf,
-  divideFee,
+  dividedBy,
   type EpochManifest,
   type EpochReceipt,
   type FeeRules,
@@ -25,15 +25,14 @@ type Port = Pick<
 /** The line of a presented receipt; null if no rules divide it so, which the contract excludes. */
 export async function presentedLine(
   chain: Port,
-  { receipt, scores, spans }: ReceiptContent,
+  content: ReceiptContent,
 ): Promise<EpochReceipt | null> {
+  const { receipt } = content;
   const right = await chain.read<FeeRules[]>('Parameters', 'feesAround', receipt.issuedAt);
   for (const rules of right) {
-    const { split, payouts, ...leaves } = divideFee(receipt.feeWei, rules, scores, spans);
-    const isSo =
-      leaves.scores.every(({ amountWei }, i) => amountWei === scores[i]?.amountWei) &&
-      leaves.spans.every(({ amountWei }, i) => amountWei === spans[i]?.amountWei);
-    if (!isSo) continue;
+    const divided = dividedBy(content, rules);
+    if (divided === null) continue;
+    const { split, payouts } = divided;
     const { client, provider, adapterId, issuedAt, feeWei } = receipt;
     const { modelOwnerWei, stakersWei, fallbackWei } = split;
     return {

@@ -16,7 +16,6 @@ import {
   type EpochFault,
   type EpochLeaves,
   epochLeaves,
-  evidenceCommitment,
   findEpochFault,
   findPaymentFault,
   isTurn,
@@ -43,10 +42,11 @@ import {
   shownLeaves,
 } from './leaves.ts';
 import { findContents, type PaymentParts, readPayments, readPresented } from './payments.ts';
+import { accuse, type VerdictParts } from './verdict.ts';
 
 export type EpochWatchParts = LeafParts &
-  PaymentParts & {
-    readonly self: Address;
+  PaymentParts &
+  VerdictParts & {
     readonly chain: Pick<
       ChainPort<
         | 'Epochs'
@@ -63,7 +63,6 @@ export type EpochWatchParts = LeafParts &
     readonly pending: () => Promise<PendingEpoch | null>;
     readonly lists: () => Promise<ReceiptLists>;
     readonly watchers: () => Promise<readonly Address[]>;
-    readonly waitForBlock: (number: number, signal: AbortSignal) => Promise<void>;
     readonly chainSeconds: () => Promise<number>;
     readonly nowMs: () => number;
     readonly log: LogPort;
@@ -180,37 +179,30 @@ async function refutePaid(
   }
 }
 
-/** Takes a fault to the contract: committed first, shown in a later block, so that nobody can copy it. */
+/** Takes a fault to the contract. */
 async function dispute(
-  { chain, self, waitForBlock, log }: EpochWatchParts,
+  parts: EpochWatchParts,
   { epoch, chain: { round, anchorer } }: PendingEpoch,
   fault: EpochFault | PaymentFault,
   signal: AbortSignal,
 ): Promise<void> {
-  const key = `dispute/${round}/${fault.code}`;
   const contract: EpochJudge = isOfSums(fault) ? 'EpochDisputes' : 'PaymentDisputes';
   const fn = fault.fn as EpochJudgingFunction[EpochJudge];
-  const encoded = fromHex(encodeEpochEvidence(contract, fn, fault.evidence) as Hex);
-  const commitment = evidenceCommitment(self, encoded);
-  // The same lie told again in the same epoch has the same evidence, which stands committed.
-  const before = Number(await chain.read<bigint>('Referee', 'evidenceBlock', commitment));
-  const commit = { contract: 'Referee', fn: 'commitEvidence', args: [commitment] } as const;
-  const committedIn =
-    before > 0 ? before : (await chain.submit({ key: `${key}/commit`, ...commit })).blockNumber;
-  const timing = await chain.read<{ evidenceDelayBlocks: number }>('Parameters', 'timing');
-  await waitForBlock(committedIn + timing.evidenceDelayBlocks, signal);
-  try {
-    const args = [fault.evidence];
-    await chain.submit({ key: `${key}/show`, contract, fn, args });
-  } catch (error) {
-    // Another watcher was faster: what matters is that the epoch no longer stands.
-    if (await stands(chain, epoch, round)) throw error;
-    return;
-  }
-  // What was slashed leaves the list and the draws by a transaction of its own.
-  const settle = { key: `${key}/settle`, fn: 'settle', args: [anchorer] };
-  await chain.submit({ ...settle, contract: 'Staking' });
-  log.warn('a false epoch was rejected', { epoch, code: fault.code });
+  const { evidence } = fault;
+  const isDone = await accuse(
+    parts,
+    {
+      key: `dispute/${round}/${fault.code}`,
+      contract,
+      fn,
+      evidence,
+      encoded: encodeEpochEvidence(contract, fn, evidence),
+      accused: anchorer,
+      stands: () => stands(parts.chain, epoch, round),
+    },
+    signal,
+  );
+  if (isDone) parts.log.warn('a false epoch was rejected', { epoch, code: fault.code });
 }
 
 async function stands(

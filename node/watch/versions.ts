@@ -4,9 +4,8 @@
  * until it was judged or its lock is out of reach.
  */
 import { encodeSeparationEvidence } from '#contracts';
-import { type Address, type Bytes32, fromHex, type Hex } from '#crypto';
+import type { Address, Bytes32 } from '#crypto';
 import {
-  evidenceCommitment,
   findSeparatedRecords,
   hashRecord,
   isTurn,
@@ -15,20 +14,14 @@ import {
   separatedLeaves,
 } from '#protocol';
 import type { LogPort } from '../provider/ports.ts';
-import type { ChainPort } from '../services/chain-port.ts';
 import type { ContractVersion } from '../services/contract-types.ts';
 import type { Datanet, Datanets } from '../services/datanets.ts';
+import { accuse, type VerdictParts } from './verdict.ts';
 
-export type VersionWatchParts = {
-  readonly self: Address;
-  readonly chain: Pick<
-    ChainPort<'DatanetRegistry' | 'Referee' | 'Parameters' | 'Staking'>,
-    'read' | 'submit'
-  >;
+export type VersionWatchParts = VerdictParts & {
   readonly datanets: Pick<Datanets, 'list' | 'contributions' | 'recordsOf' | 'fetch'>;
   /** Everybody who watches, this node included. */
   readonly watchers: () => Promise<readonly Address[]>;
-  readonly waitForBlock: (number: number, signal: AbortSignal) => Promise<void>;
   /** The second of the chain's latest block. */
   readonly chainSeconds: () => Promise<number>;
   readonly nowMs: () => number;
@@ -141,40 +134,26 @@ async function shownBefore(
 
 /** Takes a pair to the contract: committed first, shown in a later block, so that nobody can copy it. */
 async function challenge(
-  { chain, self, waitForBlock, log }: VersionWatchParts,
+  parts: VersionWatchParts,
   author: Address,
   evidence: SeparationEvidence,
   signal: AbortSignal,
 ): Promise<void> {
   const { datanetId, version, first, second } = evidence;
-  const merged = () => areMerged(chain, datanetId, version, first.cluster, second.cluster);
+  const merged = () => areMerged(parts.chain, datanetId, version, first.cluster, second.cluster);
   if (await merged()) return;
   const key = `versions/${datanetId}/${version}/${first.index}/${second.index}`;
-  const encoded = fromHex(encodeSeparationEvidence(evidence) as Hex);
-  const committed = await chain.submit({
-    key: `${key}/commit`,
-    contract: 'Referee',
-    fn: 'commitEvidence',
-    args: [evidenceCommitment(self, encoded)],
-  });
-  const delayBlocks = await chain.read<bigint>('Parameters', 'evidenceDelayBlocks');
-  await waitForBlock(committed.blockNumber + Number(delayBlocks), signal);
-  try {
-    await chain.submit({
-      key: `${key}/show`,
-      contract: 'DatanetRegistry',
-      fn: 'mergeClusters',
-      args: [evidence],
-    });
-  } catch (error) {
-    // Another watcher was faster: what matters is that the clusters are one.
-    if (await merged()) return;
-    throw error;
-  }
-  // What was slashed leaves the list and the draws by a transaction of its own.
-  const settle = { key: `${key}/settle`, fn: 'settle', args: [author] };
-  await chain.submit({ ...settle, contract: 'Staking' });
-  log.warn('a version was challenged', { datanetId, version, author });
+  const accusation = {
+    key,
+    contract: 'DatanetRegistry',
+    fn: 'mergeClusters',
+    evidence,
+    encoded: encodeSeparationEvidence(evidence),
+    accused: author,
+    stands: async () => !(await merged()),
+  } as const;
+  if (await accuse(parts, accusation, signal))
+    parts.log.warn('a version was challenged', { datanetId, version, author });
 }
 
 const areMerged = (

@@ -2,6 +2,7 @@
  * Every OPEN there is: the balances of all accounts that a block, a transaction, a log or a call ever
  * named, and of the addresses that an OP chain reserves, against what there was in the first block.
  */
+import { moneyHolders } from '#contracts';
 import type { Chain } from './chain.ts';
 import type { Recomputed } from './report.ts';
 import { hexOf } from './rpc.ts';
@@ -11,15 +12,6 @@ const GENESIS_WEI = 10n ** 27n;
 /** Predeploys and fee vaults of an OP chain, and the precompiles of any. */
 const PREDEPLOYS = { first: 0x4200000000000000000000000000000000000000n, count: 2_048 };
 const PRECOMPILES = { first: 0n, count: 512 };
-const HOLDERS = [
-  'Staking',
-  'TaskEscrow',
-  'InferenceEscrow',
-  'Epochs',
-  'EpochDisputes',
-  'DatanetRegistry',
-] as const;
-
 const reserved = ({ first, count }: { first: bigint; count: number }): string[] =>
   Array.from(
     { length: count },
@@ -47,7 +39,7 @@ export async function auditConservation(chain: Chain): Promise<Conservation> {
   if (genesisWei !== GENESIS_WEI)
     faults.push(`the first block holds ${genesisWei} wei, not ${GENESIS_WEI}`);
   let astrayWei = 0n;
-  for (const name of HOLDERS) {
+  for (const name of moneyHolders) {
     const saysWei = await read(name, 'accountedWei', []);
     const holder = [contracts[name], hexOf(atBlock)];
     const hasWei = BigInt(String(await rpc.call('eth_getBalance', holder)));
