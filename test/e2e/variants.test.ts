@@ -30,17 +30,17 @@ const STORY_WITHIN_MS = 240_000;
 const NODES = 5;
 const TESTNET = ['--json', 'testnet', '--once', '--reduced', '--gateway-port', '0'];
 
-test('without a cheat nobody is slashed, also when the chain process is killed twice', async (t) => {
+test('without a cheat nobody is slashed, also with worker keys and when the chain process is killed twice', async (t) => {
   const here = place(t);
   const data = join(here.folder, 'swarm');
-  const run = here.start(['--data-dir', data, ...TESTNET, '--without-cheat']);
+  const run = here.start(['--data-dir', data, ...TESTNET, '--without-cheat', '--worker-keys']);
   for (const [count, step] of [3, 5].entries()) {
     await run.says(heading(step), STORY_WITHIN_MS);
     process.kill(memberWith(run.pid, 'chain'), 'SIGKILL');
     await until(() => chainDeaths(run) > count, 10_000, 'the supervisor to notice');
   }
   await assertUnslashed(run);
-  await assertBooksRight(here, `${data}-without-cheat-reduced`);
+  await assertBooksRight(here, `${data}-without-cheat-reduced-worker-keys`);
 });
 
 const chainDeaths = ({ err }: Running): number =>
