@@ -230,6 +230,24 @@ contract EpochDisputesTest is World {
         _decrease(2, _leaf(0, address(1), 6, 6), _one(leaf), IEpochDisputes.EpochDisputesProofInvalid.selector);
     }
 
+    /// @dev Every leaf that is shown has to stand under the disputed root, the first as well as the second.
+    function testFuzz_challengeDecrease_refusesForgedLeaves(uint32 lost, bool second) external {
+        _anchor(1, payoutRoot(address(3), 5), 1, 5);
+        vm.warp(epochs.getEpoch(1).finalisableAt);
+        epochs.finalise(1);
+        IEpochDisputes.Payout memory left = _leaf(0, address(2), 1, 1);
+        IEpochDisputes.Payout memory right = _leaf(1, address(4), 4 + uint256(lost), 5 + uint256(lost));
+        _anchor(2, _tree(left, right), 2, 5 + uint256(lost));
+        IEpochDisputes.Payout memory old = _leaf(0, address(3), 5, 5);
+        (second ? right : left).cumulativeWei++;
+        bytes4 forged = IEpochDisputes.EpochDisputesProofInvalid.selector;
+        _decrease(2, old, _two(left, right), forged);
+        _decrease(2, old, _one(_leaf(0, address(3), 1, 1)), forged);
+        (second ? right : left).cumulativeWei--;
+        _decrease(2, old, _two(left, right), 0);
+        _rejected(2);
+    }
+
     // ---------------------------------------------------------------- bond, reject, extend
 
     function testFuzz_bond_staysUntilTheEpochIsFinal(uint32 early) external {
