@@ -17,9 +17,9 @@ import {
   sumPayments,
 } from './epoch-trees.ts';
 import { hashOf, keyOf, RULES } from './fixture.ts';
-import type { ReceiptContent } from './payment-faults.ts';
 import type { FeeRules } from './payouts.ts';
 import { divideFee, type Receipt, receiptHash, signReceipt } from './receipt.ts';
+import type { ReceiptContent } from './receipt-content.ts';
 import { scoreRoot } from './scores.ts';
 import { spanRoot } from './spans.ts';
 

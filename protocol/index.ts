@@ -156,14 +156,11 @@ export {
 export {
   type AdapterOwner,
   type AnchoredPayments,
-  dividedBy,
-  divisionOf,
   findPaymentFault,
   type PaymentFault,
   type PaymentFaultCode,
   type Presentation,
   presentIntent,
-  type ReceiptContent,
   refuteIntent,
 } from './payment-faults.ts';
 export {
@@ -195,6 +192,7 @@ export {
   receiptHash,
   signReceipt,
 } from './receipt.ts';
+export { dividedBy, divisionOf, isListable, type ReceiptContent } from './receipt-content.ts';
 export { type ReceiptFault, type ReceiptInvalid, receiptFault } from './receipt-fault.ts';
 export {
   assembleReceiptFile,
@@ -270,6 +268,7 @@ export {
   SPAN_DENSITY_PPM,
   SPAN_LENGTH_MIN,
   SPAN_WEIGHT_PER_BYTE,
+  SPANS_MAX,
   SPANS_MIN,
   type Span,
   type SpanLeaf,

@@ -6,8 +6,9 @@ import { type EpochLeaves, epochLeaves } from './epoch.ts';
 import { accountKey, channelKeyOf, POOL_SOURCE } from './epoch-trees.ts';
 import { hashOf, keyOf, RULES } from './fixture.ts';
 import { contentOfSpec, epochOver, LIES, leavesOver } from './fixture-epochs.ts';
-import { type AnchoredPayments, findPaymentFault, type ReceiptContent } from './payment-faults.ts';
+import { type AnchoredPayments, findPaymentFault } from './payment-faults.ts';
 import { receiptHash } from './receipt.ts';
+import { isListable, type ReceiptContent } from './receipt-content.ts';
 
 const who = (name: string): Address => addressOfPrivateKey(keyOf(name));
 const people = ['ada', 'bob', 'cid', 'dee'].map(who);
@@ -154,4 +155,28 @@ test('what is not known is not judged', () => {
   const { anchored } = anchoredOf(SPECS, SPECS);
   const leaves = LIES.EPOCH_PAYMENT_WRONG(anchored.leaves, anchored.before);
   assert.equal(codeOf({ ...anchored, leaves, contents: new Map() }), null);
+});
+
+test('isListable: what every node can hold and one transaction can show, and not of the future', () => {
+  const [content] = contentsOf(SPECS) as [ReceiptContent];
+  const { receipt, scores, spans } = content;
+  const at = receipt.issuedAt;
+  assert.equal(isListable(content, at), true);
+  assert.equal(isListable(content, at - 1), false);
+  const [score] = scores as [ReceiptContent['scores'][number]];
+  const [span] = spans as [ReceiptContent['spans'][number]];
+  const more = <Leaf>(leaf: Leaf, count: number): Leaf[] =>
+    Array.from({ length: count }, () => leaf);
+  const hostile: readonly Pick<ReceiptContent, 'receipt' | 'scores' | 'spans'>[] = [
+    { ...content, receipt: { ...receipt, queryNorm: 2 ** 32 } },
+    { ...content, receipt: { ...receipt, scoreCount: 9 } },
+    { ...content, receipt: { ...receipt, spanCount: 9 } },
+    { ...content, scores: [{ ...score, score: 2 ** 60 }, ...scores.slice(1)] },
+    { ...content, scores: [{ ...score, dot: 2 ** 31 }, ...scores.slice(1)] },
+    { ...content, scores: [{ ...score, sketchIndex: 2 ** 40 }, ...scores.slice(1)] },
+    { ...content, spans: [{ ...span, weight: 2 ** 32 }, ...spans.slice(1)] },
+    { receipt: { ...receipt, scoreCount: 65 }, scores: more(score, 65), spans },
+    { receipt: { ...receipt, spanCount: 1_025 }, scores, spans: more(span, 1_025) },
+  ];
+  for (const each of hostile) assert.equal(isListable(each, at), false);
 });

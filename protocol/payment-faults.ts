@@ -20,17 +20,8 @@ import {
 } from './epoch-trees.ts';
 import type { Intent } from './intent.ts';
 import { type FeeRules, potOf } from './payouts.ts';
-import { divideFee, type Receipt, receiptHash } from './receipt.ts';
-import type { ScoreLeaf } from './scores.ts';
-import type { SpanLeaf } from './spans.ts';
-
-/** A receipt with all that shows how it divides its fee. */
-export type ReceiptContent = {
-  readonly receipt: Receipt;
-  readonly signature: Uint8Array;
-  readonly scores: readonly ScoreLeaf[];
-  readonly spans: readonly SpanLeaf[];
-};
+import { type Receipt, receiptHash } from './receipt.ts';
+import { dividedBy, divisionOf, type ReceiptContent } from './receipt-content.ts';
 
 /** A receipt that was put on chain. */
 export type Presentation = {
@@ -149,17 +140,6 @@ type PaymentEvidence = {
     readonly channel: readonly PlacedPayout[];
   };
 };
-
-/** A receipt with its leaves, as the contract takes them. */
-export function divisionOf({ receipt, signature, scores, spans }: ReceiptContent) {
-  const { requestId } = receipt;
-  return {
-    receipt,
-    signature: toHex(signature),
-    scores,
-    spans: spans.map((span) => ({ ...span, requestId })),
-  };
-}
 
 /**
  * The first fault of an epoch's payments, or null. Receipts whose contents are not known are not
@@ -290,15 +270,6 @@ function repeatedFault({ epoch, leaves, earlier }: AnchoredPayments): PaymentFau
 }
 
 // ------------------------------------------------------------------ payments against receipts and stakes
-
-/** How a receipt divides its fee by rules that give its leaves' amounts; null by others. */
-export function dividedBy({ receipt, scores, spans }: ReceiptContent, rules: FeeRules) {
-  const right = divideFee(receipt.feeWei, rules, scores, spans);
-  const isRight =
-    right.scores.every(({ amountWei }, i) => amountWei === scores[i]?.amountWei) &&
-    right.spans.every(({ amountWei }, i) => amountWei === spans[i]?.amountWei);
-  return isRight ? right : null;
-}
 
 /** What a receipt gives by rules that it divides by, key by key; null by others. */
 function dueBy(

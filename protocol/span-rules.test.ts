@@ -16,6 +16,7 @@ import {
   SPAN_CLUSTERS_MAX,
   SPAN_DENSITY_PPM,
   SPAN_LENGTH_MIN,
+  SPANS_MAX,
   SPANS_MIN,
   spansOf,
   spanWeight,
@@ -27,6 +28,7 @@ test('the numbers of the rule and of the search are the same', () => {
     clustersMax: SPAN_CLUSTERS_MAX,
     densityPpm: SPAN_DENSITY_PPM,
     spansMin: SPANS_MIN,
+    spansMax: SPANS_MAX,
   });
   fc.assert(
     fc.property(fc.nat(4096), fc.integer({ min: 1, max: 8 }), (length, clusters) => {

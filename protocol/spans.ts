@@ -51,9 +51,13 @@ export function spanWeight(length: number, clusters: number): number {
   return Math.floor((length * SPAN_WEIGHT_PER_BYTE) / clusters);
 }
 
+/** Of an exchange however long, so that its receipt can always be shown in one transaction. */
+export const SPANS_MAX = 128;
+
 /** How many spans of an exchange of so many tokens are paid for. */
 export function spansKept(tokens: number): number {
-  return Math.max(SPANS_MIN, Math.ceil((tokens * SPAN_DENSITY_PPM) / 1_000_000));
+  const share = Math.ceil((tokens * SPAN_DENSITY_PPM) / 1_000_000);
+  return Math.min(SPANS_MAX, Math.max(SPANS_MIN, share));
 }
 
 /** Spans without their amounts, in order of the leaves: exchangeOffset, then recordIndex. */

@@ -22,10 +22,10 @@ contract EpochDisputes is IEpochDisputes, Credits {
     uint256 private constant MAX_ASKED = 32;
     /// @dev Gas of showing one leaf at depth 20, calldata included; priced at the base fee of the asking.
     uint256 private constant SHOW_GAS = 40_000;
-    /// @dev Receipts whose contents are asked for together, and the gas of showing one of the largest
-    /// (64 scores, 103 spans: 1.35 M measured).
-    uint256 private constant MAX_CONTENTS = 8;
-    uint256 private constant CONTENT_GAS = 1_500_000;
+    /// @dev Receipts whose contents are asked for together, and the gas of showing one of the largest (64 scores, 1,024
+    /// spans: 10.3 M measured).
+    uint256 private constant MAX_CONTENTS = 1;
+    uint256 private constant CONTENT_GAS = 11_000_000;
     uint256 private constant WORD = 32;
 
     IParameters public immutable parameters;

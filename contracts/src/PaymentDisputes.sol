@@ -239,7 +239,8 @@ contract PaymentDisputes is IPaymentDisputes {
 
     // ---------------------------------------------------------------- views
 
-    /// @notice The hash of a receipt that an epoch may list: signed by its provider, and divided by rules of its time.
+    /// @notice The hash of a receipt that an epoch may list: signed by its provider, divided by rules of its time, not of the
+    /// future, and with numbers that fit.
     function checkReceipt(IReferee.DivisionEvidence calldata division)
         public
         view
@@ -258,6 +259,7 @@ contract PaymentDisputes is IPaymentDisputes {
             divides = ReceiptDivision.divides(division, right[i]);
         }
         require(divides && receipt.feeWei > 0, PaymentDisputesReceiptUndivided(receiptHash));
+        require(ReceiptDivision.isListable(division), PaymentDisputesReceiptUnfit(receiptHash));
     }
 
     /// @notice A presentation; all zeros while there is none.

@@ -185,8 +185,7 @@ contract PresentedTest is Books {
         IReferee.DivisionEvidence memory other = _receipt(2 * FEE);
         Book memory book = _listing(referee.receiptHashOf(shown.receipt));
         anchorBook(book);
-        _ask(IEpochDisputes.Tree.Contents, 9, IEpochDisputes.EpochDisputesAskSize.selector);
-        _ask(IEpochDisputes.Tree.Contents, 2, IEpochDisputes.EpochDisputesNoSuchLeaf.selector);
+        _ask(IEpochDisputes.Tree.Contents, 2, IEpochDisputes.EpochDisputesAskSize.selector);
         _ask(IEpochDisputes.Tree.Contents, 1, 0);
         bytes32[] memory proof = listed(book.receipts, 0).proof;
         _show(1, abi.encode(other), proof, IEpochDisputes.EpochDisputesProofInvalid.selector);
@@ -208,7 +207,7 @@ contract PresentedTest is Books {
         _show(1, abi.encode(uint256(0), uint256(0x1001), "a", uint256(5)), proof, shape);
         _show(1, abi.encode(uint256(1), uint256(0x1001), bytes32("a"), uint256(5), uint256(5)), proof, shape);
         _show(1, abi.encode(uint256(0), uint256(0x1001), bytes32("a"), uint256(5), uint256(5)), proof, 0);
-        same(uint256(disputes.bondOf(IEpochDisputes.Tree.Contents, 1)), 1_500_000 * block.basefee, "priced");
+        same(uint256(disputes.bondOf(IEpochDisputes.Tree.Contents, 1)), 11_000_000 * block.basefee, "priced");
     }
 
     // ---------------------------------------------------------------- who may show evidence

@@ -21,6 +21,7 @@ import {
   finaliseIntent,
   isAnchorDue,
   isFinaliseDue,
+  isListable,
   type KeyedPayout,
   keyedPayouts,
   type PayoutClaim,
@@ -29,6 +30,8 @@ import {
   payoutClaim,
   type ReceiptContent,
   receiptHash,
+  scoreLeafOf,
+  spanLeavesOf,
 } from '#protocol';
 import type { ChainPort } from './chain-port.ts';
 import { registeredAdapter } from './chain-view.ts';
@@ -238,7 +241,7 @@ async function finaliseDue(
 
 /** The lines of all receipts that no epoch has paid yet; each file becomes a block that others can fetch. */
 async function collectLines(
-  { receipts, blocks }: EpochOptions,
+  { receipts, blocks, chainSeconds }: EpochOptions,
   lines: Map<string, EpochReceipt>,
   paid: ReadonlySet<Bytes32>,
 ): Promise<EpochReceipt[]> {
@@ -250,6 +253,13 @@ async function collectLines(
       const decoded = decodeReceiptFile(file);
       if (!decoded.ok) continue;
       await blocks.put(file, { codec: 'dag-cbor' });
+      const { receipt, scores } = decoded.value;
+      const leaves = {
+        receipt,
+        scores: scores.map(scoreLeafOf),
+        spans: spanLeavesOf(decoded.value),
+      };
+      if (!isListable(leaves, await chainSeconds())) continue;
       line = epochReceiptOf(decoded.value, cid);
       lines.set(cid.toString(), line);
     }

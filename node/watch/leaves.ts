@@ -20,7 +20,7 @@ const ASKED_MAX: Readonly<Record<AskTree, number>> = {
   payouts: 32,
   receipts: 32,
   payments: 32,
-  contents: 8,
+  contents: 1,
 };
 /** The base fee may rise before an ask is included. */
 const BOND_MARGIN = 2n;

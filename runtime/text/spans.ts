@@ -19,6 +19,8 @@ export type SpanSettings = {
   readonly densityPpm: number;
   /** At least so many spans are kept, where there are so many: short exchanges have few tokens. */
   readonly spansMin: number;
+  /** At most so many, however long the exchange. */
+  readonly spansMax: number;
 };
 
 export const SPAN_SETTINGS: SpanSettings = {
@@ -26,6 +28,7 @@ export const SPAN_SETTINGS: SpanSettings = {
   clustersMax: 8,
   densityPpm: 50_000,
   spansMin: 5,
+  spansMax: 128,
 };
 
 /** A place in a record where the bytes of a span stand. */
@@ -74,7 +77,8 @@ export function matchedSpans(
     ...spansOf(index, clusters, prompt, 0, true, settings),
     ...spansOf(index, clusters, output, prompt.length, false, settings),
   ];
-  const kept = Math.max(settings.spansMin, Math.ceil((tokens * settings.densityPpm) / 1_000_000));
+  const share = Math.ceil((tokens * settings.densityPpm) / 1_000_000);
+  const kept = Math.min(settings.spansMax, Math.max(settings.spansMin, share));
   return spans
     .sort((a, b) => b.weight - a.weight || a.exchangeOffset - b.exchangeOffset)
     .slice(0, kept)

@@ -156,6 +156,7 @@ interface IPaymentDisputes {
     error PaymentDisputesLeavesMismatch(bytes32 receiptHash);
     error PaymentDisputesReceiptUnsigned(bytes32 receiptHash, address provider);
     error PaymentDisputesReceiptUndivided(bytes32 receiptHash);
+    error PaymentDisputesReceiptUnfit(bytes32 receiptHash);
     error PaymentDisputesNotPresented(bytes32 receiptHash, address presenter);
     error PaymentDisputesNotFinal(uint64 epoch);
 

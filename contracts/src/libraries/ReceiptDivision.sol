@@ -8,6 +8,9 @@ import {MerkleTree} from "./MerkleTree.sol";
 /// @title How a receipt divides its fee (docs/protocol.md section 4)
 library ReceiptDivision {
     uint256 private constant ONE = 1_000_000;
+    /// @notice Leaves that a receipt may have (docs/protocol.md section 4), so that one transaction can always show them.
+    uint256 internal constant MAX_SCORES = 64;
+    uint256 internal constant MAX_SPANS = 1_024;
 
     /// @notice Root over score leaves, which a receipt signs.
     function rootOf(IReferee.ScoreLeaf[] calldata leaves) internal pure returns (bytes32) {
@@ -21,6 +24,27 @@ library ReceiptDivision {
         bytes32[] memory hashes = new bytes32[](leaves.length);
         for (uint256 i = 0; i < leaves.length; i++) hashes[i] = MerkleTree.leaf(abi.encode(leaves[i]));
         return MerkleTree.rootOf(hashes);
+    }
+
+    /// @notice Whether every number is one that an honest receipt can have by now: what nobody can hold or show must not be
+    /// put on an anchorer, and rules of the future are nobody's yet.
+    function isListable(IReferee.DivisionEvidence calldata evidence) internal view returns (bool) {
+        IReferee.Receipt calldata receipt = evidence.receipt;
+        if (receipt.issuedAt > block.timestamp || receipt.queryNorm > type(uint32).max) return false;
+        if (evidence.scores.length > MAX_SCORES || evidence.scores.length != receipt.scoreCount) return false;
+        if (evidence.spans.length > MAX_SPANS || evidence.spans.length != receipt.spanCount) return false;
+        for (uint256 i = 0; i < evidence.scores.length; i++) {
+            IReferee.ScoreLeaf calldata leaf = evidence.scores[i];
+            if (leaf.dot < type(int32).min || leaf.dot > type(int32).max) return false;
+            if ((leaf.sketchIndex | leaf.score) > type(uint32).max) return false;
+        }
+        for (uint256 i = 0; i < evidence.spans.length; i++) {
+            IReferee.SpanLeaf calldata leaf = evidence.spans[i];
+            if (leaf.requestId != receipt.requestId) return false;
+            uint256 places = leaf.exchangeOffset | leaf.length | leaf.recordIndex | leaf.recordOffset;
+            if ((places | leaf.weight) > type(uint32).max) return false;
+        }
+        return true;
     }
 
     /// @notice Whether the leaves' amounts are what these rules give, to the wei.
